@@ -1,0 +1,76 @@
+"""What the networks run on: device, number format, memory, speed."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import psutil
+import torch
+from torch.nn import functional
+
+from ICHSegmentationLib.errors import DeviceError
+
+CPU_BUDGET_BYTES = 3 * 2**30  # the whole process then stays below 4 GiB
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device to run on; "auto" takes a CUDA GPU if there is one, else the CPU."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise DeviceError(f"the device must be auto, cpu, cuda, cuda:N or mps; found {wanted!r}.") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"the device must be auto, cpu, cuda, cuda:N or mps; found {wanted!r}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"{wanted} was asked for; this machine offers {torch.cuda.device_count()} CUDA devices.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("mps was asked for; this machine, or its torch, has none.")
+    return device
+
+
+@functools.lru_cache
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """Half precision where the device is made for it: any recent GPU; a CPU only if a short trial says so."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        trial = convolution_seconds(torch.bfloat16, 32), convolution_seconds(torch.float32, 32)
+        return torch.bfloat16 if trial[0] < 0.7 * trial[1] else torch.float32
+    return torch.float32
+
+
+@functools.lru_cache
+def cpu_multiply_adds_per_second() -> float:
+    """Multiply-adds a second of convolutions on this CPU, from a trial of some milliseconds."""
+    side = 192
+    return side * side * 32 * 32 * 9 / convolution_seconds(fastest_dtype(torch.device("cpu")), side)
+
+
+def convolution_seconds(dtype: torch.dtype, side: int) -> float:
+    """Best of three times of one small convolution on the CPU."""
+    x = torch.zeros(1, 32, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    kernel = torch.zeros(32, 32, 3, 3, dtype=dtype)
+    times = []
+    with torch.inference_mode():
+        for _ in range(4):
+            started = time.perf_counter()
+            functional.conv2d(x, kernel, padding=1)
+            times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def memory_budget_bytes(device: torch.device) -> int:
+    """What the networks may use: most of what a GPU has left, at most 3 GiB and half of what is free otherwise."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * 0.8)
+    return min(CPU_BUDGET_BYTES, psutil.virtual_memory().available // 2)
+
+
+def describe(device: torch.device, dtype: torch.dtype) -> str:
+    """The device in words, e.g. `cpu (2 threads, float32)`."""
+    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"{device} ({what}, {str(dtype).removeprefix('torch.')})"

@@ -1,0 +1,33 @@
+"""What can go wrong in ways a user can mend. Each error is one sentence: what was found and what is wanted."""
+
+from __future__ import annotations
+
+
+class ICHError(Exception):
+    """An error whose message is for the user; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class InputError(ICHError):
+    """The scan, or what the user asked for, cannot be used."""
+
+    exit_code = 2
+
+
+class OutputError(ICHError):
+    """The results cannot be written."""
+
+    exit_code = 3
+
+
+class BundleError(ICHError):
+    """The ensemble cannot be loaded, or is not what its manifest says."""
+
+    exit_code = 4
+
+
+class DeviceError(ICHError):
+    """The device asked for is not there, or its memory does not suffice."""
+
+    exit_code = 5

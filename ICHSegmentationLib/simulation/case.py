@@ -1,0 +1,109 @@
+"""One simulated case: parameters drawn, then applied. A case can be replayed from its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ICHSegmentationLib.simulation.anatomy import Anatomy, Pose, pose_head
+from ICHSegmentationLib.simulation.fields import Spacing
+from ICHSegmentationLib.simulation.hemorrhage import AnyBleed, Subtype, draw_bleeds, place_bleeds
+from ICHSegmentationLib.simulation.scanner import Protocol, scan, to_slices
+from ICHSegmentationLib.simulation.tissue import Densities, paint
+
+IGNORED = 255  # label of blood that noise and partial volume have hidden: neither bleed nor background
+
+
+WIDTH_MM = (176.0, 220.0)  # field of view along x and y
+MOST_FINE_VOXELS = 7e6  # what a case may cost
+
+
+@dataclass(frozen=True)
+class CaseParameters:
+    """All that was drawn for one case."""
+
+    anatomy: int  # which head
+    slices: int
+    width_mm: tuple[float, float]  # field of view along x and y
+    pose: Pose
+    densities: Densities
+    bleeds: tuple[AnyBleed, ...]
+    protocol: Protocol
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, anatomies: int) -> CaseParameters:
+        protocol = Protocol.draw(rng)
+        pose = Pose.draw(rng)
+        x, y, z = protocol.fine_spacing_mm
+        head_mm = rng.uniform(150, 175)
+        slices = math.ceil(head_mm / protocol.spacing_mm[2])
+        affordable = int(MOST_FINE_VOXELS * x * y * z / (WIDTH_MM[0] * WIDTH_MM[1] * protocol.spacing_mm[2]))
+        if slices > affordable:  # a slab of the head, anywhere in it
+            spare_mm = (slices - affordable) * protocol.spacing_mm[2]
+            offset = (pose.offset_mm[0], pose.offset_mm[1], pose.offset_mm[2] + rng.uniform(-0.5, 0.5) * spare_mm)
+            pose, slices = dataclasses.replace(pose, offset_mm=offset), affordable
+        return cls(
+            anatomy=int(rng.integers(anatomies)),
+            slices=slices,
+            width_mm=WIDTH_MM,
+            pose=pose,
+            densities=Densities.draw(rng),
+            bleeds=tuple(draw_bleeds(rng)),
+            protocol=protocol,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        for stored, bleed in zip(values["bleeds"], self.bleeds, strict=True):
+            stored["type"] = type(bleed).__name__
+        return values
+
+
+@dataclass
+class Case:
+    """A simulated CT with its truth, arrays [x, y, z]."""
+
+    hu: torch.Tensor  # float32, whole Hounsfield units
+    subtype: torch.Tensor  # uint8 of Subtype, 0 background, IGNORED where blood cannot be seen
+    volume_ml: dict[str, float]  # true volume of each subtype, before the scanner's partial volume
+    spacing_mm: Spacing
+    parameters: CaseParameters
+
+
+LEAST_CONTRAST_HU = 5.0
+
+
+def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device | str = "cpu") -> Case:
+    """Puts the head in its pose, lets it bleed, paints and scans it."""
+    device = torch.device(device)
+    protocol = parameters.protocol
+    fine = protocol.fine_spacing_mm
+    width, depth = (8 * round(extent / 8 / fine[0]) for extent in parameters.width_mm)
+    size = (width, depth, parameters.slices * protocol.subslices)
+    head = pose_head(anatomy, parameters.pose, size, fine, device)
+    head, bleeding = place_bleeds(head, list(parameters.bleeds))
+    painted, without_blood = paint(head, parameters.densities, bleeding)
+    hu = scan(painted, head, protocol)
+    contrast = to_slices(painted - without_blood, protocol.subslices)
+    volumes = {kind.name: float((bleeding.subtype == kind).sum()) * head.voxel_ml for kind in Subtype}
+    subtype = label_slices(bleeding.subtype, contrast, protocol.subslices)
+    return Case(hu, subtype, volumes, protocol.spacing_mm, parameters)
+
+
+def label_slices(fine: torch.Tensor, contrast: torch.Tensor, subslices: int) -> torch.Tensor:
+    """Label of each voxel: the bleed that fills at least half of it; IGNORED if it shows by less than a few HU."""
+    best = torch.zeros(fine.shape[0], fine.shape[1], fine.shape[2] // subslices, device=fine.device)
+    label = torch.zeros(best.shape, dtype=torch.uint8, device=fine.device)
+    total = torch.zeros_like(best)
+    for kind in Subtype:
+        share = to_slices((fine == kind).float(), subslices)
+        total += share
+        label = torch.where(share > best, int(kind), label)
+        best = torch.maximum(best, share)
+    label = torch.where(total >= 0.5, label, 0)
+    return torch.where((label > 0) & (contrast < LEAST_CONTRAST_HU), IGNORED, label).to(torch.uint8)

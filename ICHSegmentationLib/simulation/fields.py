@@ -1,0 +1,73 @@
+"""Smooth random fields and separable filters on volumes, the same on CPU and GPU."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+Size = tuple[int, ...]  # along x, y, z
+Spacing = tuple[float, ...]
+
+
+def smooth_noise(
+    seed: int, size: Size, spacing_mm: Spacing, wavelength_mm: float, device: torch.device
+) -> torch.Tensor:
+    """Random field of unit variance whose features are about `wavelength_mm` wide, [x, y, z].
+
+    The few random numbers are drawn by numpy, so a seed gives the same field on every device.
+    """
+    coarse = [max(2, math.ceil(n * step / wavelength_mm)) + 3 for n, step in zip(size, spacing_mm, strict=True)]
+    drawn = np.random.default_rng(seed).standard_normal(coarse, dtype=np.float32)
+    field = torch.from_numpy(drawn).to(device)
+    field = blur(field, (0.6, 0.6, 0.6))
+    field = resize(field, size)
+    return (field - field.mean()) / field.std().clamp_min(1e-6)
+
+
+def resize(field: torch.Tensor, size: Size) -> torch.Tensor:
+    """Trilinear resize of [x, y, z], corner to corner."""
+    return functional.interpolate(field[None, None], size=size, mode="trilinear", align_corners=True)[0, 0]
+
+
+def gaussian_kernel(sigma: float, device: torch.device) -> torch.Tensor:
+    reach = max(1, math.ceil(2.5 * sigma))
+    taps = torch.arange(-reach, reach + 1, dtype=torch.float32, device=device)
+    kernel = torch.exp(-0.5 * (taps / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+def blur(field: torch.Tensor, sigma_voxels: tuple[float, ...]) -> torch.Tensor:
+    """Gaussian blur of [x, y, z] with edges repeated; an axis with sigma 0 is left alone."""
+    for axis, sigma in enumerate(sigma_voxels):
+        if sigma > 0.05:
+            field = filter_axis(field, gaussian_kernel(sigma, field.device), axis)
+    return field
+
+
+def filter_axis(field: torch.Tensor, kernel: torch.Tensor, axis: int) -> torch.Tensor:
+    """Correlates [x, y, z] with a short odd kernel along one axis, edges repeated."""
+    reach = len(kernel) // 2
+    moved = field.movedim(axis, 0)
+    first, last = moved[:1], moved[-1:]
+    padded = torch.cat([first.expand(reach, -1, -1), moved, last.expand(reach, -1, -1)])
+    total = padded[: len(moved)] * kernel[0]
+    for tap in range(1, len(kernel)):
+        total = torch.add(total, padded[tap : tap + len(moved)] * kernel[tap])
+    return total.movedim(0, axis)
+
+
+def axis_coordinates_mm(
+    size: Size, spacing_mm: Spacing, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Coordinates along x, y, z from the centre of the grid, shaped to broadcast over [x, y, z]."""
+    x, y, z = ((torch.arange(n, device=device) - (n - 1) / 2) * step for n, step in zip(size, spacing_mm, strict=True))
+    return x[:, None, None], y[None, :, None], z[None, None, :]
+
+
+def length(offsets: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Distance from offsets along x, y, z that broadcast over [x, y, z]."""
+    x, y, z = offsets
+    return (x**2 + y**2 + z**2).sqrt()

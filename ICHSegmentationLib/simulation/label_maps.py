@@ -1,0 +1,43 @@
+"""Anatomies from label-map files. Apart from the rest, because it needs SimpleITK and the simulator does not."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.image_files import is_image_file
+from ICHSegmentationLib.simulation.anatomy import Anatomy, anatomy_from_labels
+
+logger = logging.getLogger(__name__)
+
+
+def load_anatomies(label_maps: Path, cache: Path) -> list[Anatomy]:
+    """The heads of a folder of label maps, in the order of their names; measured once, then kept in `cache`."""
+    files = sorted(path for path in label_maps.glob("*") if is_image_file(path))
+    if not files:
+        raise InputError(f"{label_maps} holds no label maps (NIfTI, NRRD or MetaImage).")
+    cache.mkdir(parents=True, exist_ok=True)
+    anatomies = []
+    for file in files:
+        kept = cache / f"{file.name.split('.')[0]}.npz"
+        if not kept.exists():
+            logger.info("measuring %s", file.name)
+            partial = kept.with_suffix(".partial.npz")
+            read_label_map(file).save(partial)
+            partial.replace(kept)
+        anatomies.append(Anatomy.load(kept))
+    return anatomies
+
+
+def read_label_map(file: Path) -> Anatomy:
+    """One label map, turned to RAS."""
+    image = sitk.DICOMOrient(sitk.ReadImage(str(file)), "LPS")
+    spacing = image.GetSpacing()
+    if max(spacing) - min(spacing) > 0.01 * min(spacing):
+        raise InputError(f"{file.name} has voxels of {spacing} mm; label maps with cubic voxels are wanted.")
+    labels = sitk.GetArrayFromImage(image).T[::-1, ::-1]  # [x, y, z], RAS
+    return anatomy_from_labels(np.rint(labels).astype(np.int64), float(spacing[0]))

@@ -1,0 +1,46 @@
+"""From finished runs to a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from ICHSegmentationLib.ensemble import BundleInfo, save_bundle
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.training.train import TrainingConfig, part_of, read_metadata
+from ICHSegmentationLib.unet import PRESETS
+from ICHSegmentationLib.windowing import WINDOWS_HU
+
+LICENCE = "Apache-2.0"
+
+
+def bundle_runs(runs: list[Path], folder: Path, name: str, version: str, threshold: float, trained_on: str) -> str:
+    """Writes the averaged weights of several runs of one network as a bundle; returns its SHA-256."""
+    configs, weights, steps = [], [], []
+    for run in runs:
+        checkpoint = run / "checkpoint.safetensors"
+        if not checkpoint.exists():
+            raise InputError(f"{run} holds no checkpoint; train it first.")
+        configs.append(TrainingConfig.from_json(json.loads((run / "config.json").read_text())))
+        weights.append(part_of(load_file(checkpoint), "average/"))
+        steps.append(int(read_metadata(checkpoint)["step"]))
+    network = configs[0].network
+    if any(config.network != network for config in configs):
+        raise InputError("the runs are of different networks; the members of an ensemble must share one.")
+    recipes = [{**config.to_json(), "steps_done": done} for config, done in zip(configs, steps, strict=True)]
+    for recipe in recipes:
+        del recipe["network"]
+    preset = next((key for key, value in PRESETS.items() if value == network), "custom")
+    info = BundleInfo(
+        name=name,
+        version=version,
+        preset=preset,
+        network=network,
+        threshold=threshold,
+        windows_hu=WINDOWS_HU,
+        training={"data": trained_on, "members": recipes},
+        licence=LICENCE,
+    )
+    return save_bundle(folder, info, weights)

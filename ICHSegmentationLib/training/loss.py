@@ -1,0 +1,27 @@
+"""What the network is asked to minimise. Voxels labelled IGNORED count for nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def cross_entropy(logits: torch.Tensor, target: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross entropy over the counted voxels; all arguments of one shape."""
+    each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (each * counted).sum() / counted.sum().clamp_min(1)
+
+
+def soft_dice(logits: torch.Tensor, target: torch.Tensor, counted: torch.Tensor, smooth: float = 50.0) -> torch.Tensor:
+    """1 - soft Dice over the counted voxels; `smooth` voxels keep patches with little or no bleed calm."""
+    probability = torch.sigmoid(logits) * counted
+    overlap = (probability * target).sum()
+    total = probability.sum() + (target * counted).sum()
+    return 1 - (2 * overlap + smooth) / (total + smooth)
+
+
+def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(logits, target, counted) + soft_dice(logits, target, counted)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "cross_entropy_and_dice": cross_entropy_and_dice}

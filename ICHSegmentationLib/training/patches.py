@@ -1,0 +1,63 @@
+"""Training patches: half of them centred on bleed, none larger than asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ICHSegmentationLib.simulation.case import IGNORED
+from ICHSegmentationLib.training.augmentation import Augmentation, augment
+from ICHSegmentationLib.training.pool import StoredCase
+from ICHSegmentationLib.windowing import window_channels
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees; volumes [patches, channel, x, y, z]."""
+
+    channels: torch.Tensor
+    bleed: torch.Tensor  # 0 or 1
+    counted: torch.Tensor  # 0 where the label is ignored
+    spacing_mm: tuple[float, float, float]
+
+
+def draw_patches(
+    case: StoredCase,
+    size: tuple[int, int, int],
+    count: int,
+    bleed_share: float,
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
+) -> Batch:
+    """Augmented patches of one case; each with probability `bleed_share` centred on bleed, if the case has any."""
+    hus, labels = [], []
+    for _ in range(count):
+        corner = patch_corner(case, size, rng.random() < bleed_share, rng)
+        box = tuple(slice(start, start + side) for start, side in zip(corner, size, strict=True))
+        hu = torch.from_numpy(case.hu[box].astype(np.float32)).to(device)
+        label = torch.from_numpy(np.array(case.label[box])).to(device)
+        hu, label = augment(hu, label, Augmentation.draw(rng))
+        hus.append(window_channels(hu))
+        labels.append(label)
+    label = torch.stack(labels)[:, None]
+    counted = label != IGNORED
+    return Batch(torch.stack(hus), ((label > 0) & counted).float(), counted.float(), case.spacing_mm)
+
+
+def patch_corner(
+    case: StoredCase, size: tuple[int, int, int], on_bleed: bool, rng: np.random.Generator
+) -> tuple[int, int, int]:
+    shape = case.hu.shape
+    if on_bleed:
+        bleed = np.flatnonzero((case.label > 0) & (np.asarray(case.label) != IGNORED))
+        if len(bleed):
+            centre = np.unravel_index(int(bleed[rng.integers(len(bleed))]), shape)
+            x, y, z = (
+                int(np.clip(middle - side // 2, 0, max(0, full - side)))
+                for middle, side, full in zip(centre, size, shape, strict=True)
+            )
+            return x, y, z
+    x, y, z = (int(rng.integers(0, max(0, full - side) + 1)) for full, side in zip(shape, size, strict=True))
+    return x, y, z

@@ -1,0 +1,50 @@
+# `make demo` and `make test` do all set-up on a fresh machine; each needs nothing but make and Python 3.10 to 3.13.
+
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.10; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+CT ?=
+OUT ?= demo
+TORCH := 2.13.0
+
+.PHONY: demo test lint types bench real-data clean
+
+demo: $(VENV)/.installed
+	$(BIN)/ich demo $(if $(CT),"$(CT)") --out "$(OUT)" --overwrite
+
+test: $(VENV)/.installed-dev lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+# time and memory beside nnU-Net's network, in one run (about ten minutes on two cores)
+bench: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --no-deps dynamic-network-architectures  # its U-Net needs torch alone; timm pulls CUDA
+	$(BIN)/python Testing/benchmarks/inference.py
+	$(BIN)/python Testing/benchmarks/kernels.py
+
+# the bundled ensemble on the real scans of ../shared/data
+real-data: $(VENV)/.installed-dev
+	$(BIN)/python Testing/real_data/evaluate.py --out runs/real_data
+
+clean:
+	rm -rf $(VENV) demo runs build dist
+
+$(VENV)/.torch:
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is wanted and none was found; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	sh setup/environment.sh "$(PYTHON)" $(VENV) $(TORCH)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

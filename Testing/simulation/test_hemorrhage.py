@@ -1,0 +1,117 @@
+"""Bleeds lie where their kind lies, with about the volume that was drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_anatomy import REST
+
+from ICHSegmentationLib.simulation.anatomy import Head, Tissue, pose_head
+from ICHSegmentationLib.simulation.hemorrhage import (
+    Extraaxial,
+    Intraventricular,
+    Parenchymal,
+    Subarachnoid,
+    Subtype,
+    draw_bleeds,
+    pick_voxel,
+    place_bleeds,
+)
+from ICHSegmentationLib.simulation.procedural import procedural_anatomy
+
+CPU = torch.device("cpu")
+
+
+def head() -> Head:
+    pose = dataclasses.replace(REST, brain_growth_mm=-1.0, ventricle_growth_mm=1.5)
+    return pose_head(ANATOMY, pose, (110, 130, 100), (1.5, 1.5, 1.5), CPU)
+
+
+ANATOMY = procedural_anatomy(0, spacing_mm=3.0)
+RNG = np.random.default_rng
+
+
+def placed(*bleeds: object) -> tuple[Head, torch.Tensor]:
+    after, bleeding = place_bleeds(head(), list(bleeds))
+    return after, bleeding.subtype
+
+
+@pytest.mark.parametrize("volume_ml", [1.0, 10.0, 40.0])
+def test_a_parenchymal_bleed_has_about_its_volume(volume_ml: float) -> None:
+    bleed = dataclasses.replace(Parenchymal.draw(RNG(0), contusion=False), region="lobar", volume_ml=volume_ml)
+    bleed = dataclasses.replace(bleed, where=0.5, roughness=0.1, fine_roughness=0.0)
+    _, subtype = placed(bleed)
+    assert float((subtype == Subtype.IPH).sum()) * 1.5**3 / 1000 == pytest.approx(volume_ml, rel=0.35)
+
+
+def test_an_epidural_bleed_lies_against_the_skull_and_pushes_the_brain_away() -> None:
+    before = head()
+    bleed = dataclasses.replace(Extraaxial.draw(RNG(0), epidural=True), thickness_mm=12.0, extent_mm=35.0, push=1.0)
+    after, subtype = placed(bleed)
+    blood = subtype == Subtype.EDH
+    assert int(blood.sum()) > 100
+    depth = before.cavity_mm[blood]
+    assert float(depth.min()) < 2.5
+    assert float(depth.max()) < 12 * 1.8
+    assert float(after.brain_mm[blood].mean()) < float(before.brain_mm[blood].mean()) - 2
+
+
+@pytest.mark.parametrize("along", ["convexity", "falx", "tentorium"])
+def test_a_subdural_bleed_follows_the_membrane_it_is_named_for(along: str) -> None:
+    bleed = dataclasses.replace(Extraaxial.draw(RNG(3), epidural=False), along=along, thickness_mm=6.0, extent_mm=45.0)
+    before = head()
+    _, subtype = placed(bleed)
+    blood = subtype == Subtype.SDH
+    assert int(blood.sum()) > 50
+    distance = {"convexity": before.cavity_mm, "falx": before.midline_mm.abs(), "tentorium": before.tentorium_mm.abs()}
+    assert float(distance[along][blood].quantile(0.9)) < 6 * 1.6
+
+
+def test_subarachnoid_blood_lies_in_fluid() -> None:
+    bleed = dataclasses.replace(Subarachnoid.draw(RNG(0)), basal=True, radius_mm=30.0, seed=2)
+    after, subtype = placed(bleed)
+    blood = subtype == Subtype.SAH
+    assert int(blood.sum()) > 50
+    assert bool((after.tissue[blood] == Tissue.CSF).all())
+
+
+def test_settled_intraventricular_blood_lies_at_the_back_of_the_ventricles() -> None:
+    bleed = dataclasses.replace(Intraventricular.draw(RNG(0)), form="settled", level=0.2)
+    after, subtype = placed(bleed)
+    blood = (subtype == Subtype.IVH).nonzero()
+    ventricle = (after.tissue == Tissue.VENTRICLE).nonzero()
+    assert 0.1 < len(blood) / len(ventricle) < 0.4
+    assert blood[:, 1].max() <= ventricle[:, 1].float().quantile(0.25)
+
+
+def test_a_cast_fills_the_ventricles() -> None:
+    after, subtype = placed(dataclasses.replace(Intraventricular.draw(RNG(0)), form="cast"))
+    assert torch.equal(subtype == Subtype.IVH, after.tissue == Tissue.VENTRICLE)
+
+
+def test_no_bleeds_leave_the_head_as_it_was() -> None:
+    before = head()
+    after, subtype = placed()
+    assert int(subtype.sum()) == 0
+    assert torch.equal(after.tissue, before.tissue)
+
+
+def test_a_quarter_of_heads_has_no_bleed_and_all_kinds_occur() -> None:
+    drawn = [draw_bleeds(RNG(seed)) for seed in range(600)]
+    assert sum(not bleeds for bleeds in drawn) / 600 == pytest.approx(0.25, abs=0.06)
+    assert {bleed.subtype for bleeds in drawn for bleed in bleeds} == set(Subtype)
+
+
+def test_drawn_volumes_span_what_real_ones_do() -> None:
+    volumes = [Parenchymal.draw(RNG(seed), contusion=False).volume_ml for seed in range(500)]
+    assert min(volumes) >= 0.05
+    assert max(volumes) <= 120
+    assert np.median(volumes) == pytest.approx(7.0, rel=0.35)
+
+
+def test_picking_from_nothing_gives_nothing() -> None:
+    assert pick_voxel(torch.zeros(2, 2, 2, dtype=torch.bool), 0.5) is None
+    assert pick_voxel(torch.ones(1, 1, 1, dtype=torch.bool), 1.0) is not None

@@ -1,0 +1,39 @@
+"""Patches: within the case, half of them on bleed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ICHSegmentationLib.training.patches import draw_patches, patch_corner
+from ICHSegmentationLib.training.pool import StoredCase
+
+RNG = np.random.default_rng
+
+
+def test_patches_on_bleed_hold_bleed_at_their_centre(case: StoredCase) -> None:
+    for seed in range(20):
+        corner = patch_corner(case, (9, 9, 3), True, RNG(seed))
+        centre = tuple(start + side // 2 for start, side in zip(corner, (9, 9, 3), strict=True))
+        box = tuple(slice(start, start + side) for start, side in zip(corner, (9, 9, 3), strict=True))
+        assert (case.label[box] == 1).any()
+        assert case.label[centre] > 0 or 0 in corner
+
+
+def test_patches_lie_within_the_case_and_may_be_larger_than_it(case: StoredCase) -> None:
+    for seed in range(30):
+        for size in ((16, 16, 4), (64, 16, 20)):
+            corner = patch_corner(case, size, seed % 2 == 0, RNG(seed))
+            assert all(0 <= start < full for start, full in zip(corner, case.hu.shape, strict=True))
+            fits = [
+                min(side, full) + start <= full for start, side, full in zip(corner, size, case.hu.shape, strict=True)
+            ]
+            assert all(fits)
+
+
+def test_a_batch_has_windows_bleed_and_what_counts(case: StoredCase) -> None:
+    batch = draw_patches(case, (20, 20, 6), 2, 1.0, RNG(0))
+    assert batch.channels.shape == (2, 3, 20, 20, 6)
+    assert batch.bleed.shape == batch.counted.shape == (2, 1, 20, 20, 6)
+    assert set(batch.bleed.unique().tolist()) == {0.0, 1.0}
+    assert float((1 - batch.counted).sum()) > 0
+    assert float((batch.bleed * (1 - batch.counted)).sum()) == 0
