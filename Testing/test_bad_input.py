@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import head_with_ball
 from dicom_files import axial_origins, write_series
+from helpers import head_with_ball
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.image_files import to_image, write_image_file

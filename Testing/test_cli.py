@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import head_with_ball, small_info, small_network
 from dicom_files import NAME, write_series
+from helpers import head_with_ball, small_info, small_network
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.ensemble import save_bundle

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import head_with_ball
 from dicom_files import NAME, axial_origins, write_series
+from helpers import head_with_ball
 
 from ICHSegmentationLib.dicom import SHARP_KERNELS, Series, Slice, choose_series, find_series
 from ICHSegmentationLib.errors import InputError

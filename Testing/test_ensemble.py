@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_info, small_network
+from helpers import small_info, small_network
 
 from ICHSegmentationLib.ensemble import Ensemble, bundled_path, load_bundle, save_bundle
 

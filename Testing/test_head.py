@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import head_with_ball
+from helpers import head_with_ball
 
 from ICHSegmentationLib.head import find_head
 from ICHSegmentationLib.quality import mended_values

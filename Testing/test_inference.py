@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import BrightnessNetwork, head_hu, head_with_ball, small_info
+from helpers import BrightnessNetwork, head_hu, head_with_ball, small_info
 
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import head_with_ball
+from helpers import head_with_ball
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import ScanInfo, Volume

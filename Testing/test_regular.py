@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import head_with_ball
+from helpers import head_with_ball
 
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.regular import RegularGrid

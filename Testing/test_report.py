@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import head_with_ball
+from helpers import head_with_ball
 from test_inference import tilted, uneven
 
 from ICHSegmentationLib.ensemble import Ensemble

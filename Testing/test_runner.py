@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import head_with_ball, small_info, small_network
+from helpers import head_with_ball, small_info, small_network
 
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.patches import Tiling, plan_tiles

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, small_network
 from e3nn import o3
+from helpers import SMALL, small_network
 
 from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 

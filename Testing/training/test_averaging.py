@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from conftest_networks import small_network
+from helpers import small_network
 
 from ICHSegmentationLib.training.averaging import WeightAverage
 

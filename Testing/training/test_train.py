@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, small_network
+from helpers import SMALL
 
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.simulation.case import IGNORED
-from ICHSegmentationLib.training.augmentation import Augmentation, augment, deform_in_plane
-from ICHSegmentationLib.training.averaging import WeightAverage
-from ICHSegmentationLib.training.loss import cross_entropy, cross_entropy_and_dice, soft_dice
-from ICHSegmentationLib.training.patches import draw_patches, patch_corner
-from ICHSegmentationLib.training.pool import StoredCase, case_folders, read_case
 from ICHSegmentationLib.training.train import TrainingConfig, member_cases, train
 
 RNG = np.random.default_rng
