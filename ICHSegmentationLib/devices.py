@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import psutil
 import torch
@@ -11,6 +13,7 @@ from torch.nn import functional
 
 from ICHSegmentationLib.errors import DeviceError
 
+BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 CPU_BUDGET_BYTES = 3 * 2**30  # the whole process then stays below 4 GiB
 
 
@@ -31,15 +34,21 @@ def pick_device(wanted: str) -> torch.device:
     return device
 
 
-@functools.lru_cache
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """Half precision where the device is made for it: any recent GPU; a CPU only if a short trial says so."""
+    """Half precision where the device computes in it: any recent GPU, a CPU that has instructions for bfloat16.
+
+    Asked of the hardware and not of a clock, so that a machine always gives the same result.
+    """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu":
-        trial = convolution_seconds(torch.bfloat16, 32), convolution_seconds(torch.float32, 32)
-        return torch.bfloat16 if trial[0] < 0.7 * trial[1] else torch.float32
+    if device.type == "cpu" and any(cpu_capabilities().get(name) for name in BFLOAT16_INSTRUCTIONS):
+        return torch.bfloat16
     return torch.float32
+
+
+def cpu_capabilities() -> Mapping[str, Any]:
+    """What torch knows of the CPU's instructions; nothing where an older torch cannot tell."""
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 @functools.lru_cache

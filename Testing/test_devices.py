@@ -28,7 +28,23 @@ def test_a_device_that_is_not_there_is_refused(wanted: str) -> None:
         pick_device(wanted)
 
 
-def test_the_cpu_runs_in_the_format_that_a_trial_found_faster() -> None:
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, torch.float32),
+        ({"avx2": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({}, torch.float32),
+    ],
+)
+def test_a_cpu_runs_in_half_precision_only_if_it_has_the_instructions(
+    capabilities: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ICHSegmentationLib.devices.cpu_capabilities", lambda: capabilities)
+    assert fastest_dtype(CPU) == dtype
+
+
+def test_the_cpu_at_hand_is_known() -> None:
     assert fastest_dtype(CPU) in (torch.float32, torch.bfloat16)
 
 

@@ -1,0 +1,171 @@
+"""The process that Slicer talks to: one JSON object a line, requests in, messages out; alive between scans.
+
+Started as `python -m ICHSegmentationLib.worker`. A request (standard input) names a scan, a folder for the results,
+the options and, if it is not the bundled one, the ensemble:
+
+    {"scan": "/tmp/x/scan.nrrd", "out": "/tmp/x/results", "options": {"device": "auto"}, "bundle": null}
+
+Messages (standard output) carry their kind under "message":
+
+    ready       versions, device
+    progress    stage, fraction (of the stage), detail, seconds_left (null while unknown)
+    warning     text
+    result      statistics (as in statistics.json), out
+    error       text, exit_code (of `errors`); and details, if the mistake is ours
+
+Whoever starts the worker ends it by closing its standard input, or by killing it: it holds nothing that would be
+lost. Whatever a library prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from ICHSegmentationLib.errors import ICHError, InputError
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; torch reads this at its first large allocation
+
+PROGRESS_EVERY_S = 0.1
+
+
+class Messages:
+    """Writes messages, whole lines only, from any thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.lock = stream, threading.Lock()
+
+    def send(self, message: str, **content: Any) -> None:
+        line = json.dumps({"message": message, **content}, ensure_ascii=True) + "\n"
+        with self.lock:
+            self.stream.write(line)
+            self.stream.flush()
+
+
+class ProgressMessages:
+    """Reports stages as messages, not more often than anyone can see."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.messages = messages
+        self.stage, self.started, self.sent = "", 0.0, 0.0
+
+    def __call__(self, stage: str, fraction: float, detail: str) -> None:
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.started, self.sent = stage, now, 0.0
+        if now - self.sent < PROGRESS_EVERY_S and fraction < 1:
+            return
+        self.sent = now
+        left = (now - self.started) * (1 - fraction) / fraction if fraction > 0 else None
+        self.messages.send("progress", stage=stage, fraction=fraction, detail=detail, seconds_left=left)
+
+
+class Ensembles:
+    """The ensemble of the last request, kept with its baked kernels for the next."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.ensemble: Any = None
+
+    def get(self, path: Path | None) -> Any:
+        from ICHSegmentationLib.ensemble import load_bundle
+
+        if self.ensemble is None or path != self.path:
+            self.ensemble = load_bundle(path)
+            self.path = path
+        return self.ensemble
+
+
+def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages) -> None:
+    """Does one request; every way it can end is a message."""
+    try:
+        scan, out, options, bundle = understood(request)
+        from ICHSegmentationLib.pipeline import segment_file
+
+        ensemble = ensembles.get(bundle)
+        result = segment_file(scan, out, ensemble, options, ProgressMessages(messages))
+        for warning in result.statistics["warnings"]:
+            messages.send("warning", text=warning)
+        messages.send("result", statistics=result.statistics, out=str(out))
+    except ICHError as error:
+        messages.send("error", text=str(error), exit_code=error.exit_code)
+    except OSError as error:
+        messages.send("error", text=f"results cannot be written: {error.strerror or error}.", exit_code=3)
+    except Exception as error:  # the process lives on, and the user gets to know all that we know
+        text = f"an unexpected {type(error).__name__} stopped the segmentation."
+        messages.send("error", text=text, exit_code=1, details=traceback.format_exc())
+
+
+def understood(request: dict[str, Any]) -> tuple[Path, Path, Any, Path | None]:
+    """Scan, folder for the results, options and ensemble of a request."""
+    from ICHSegmentationLib.pipeline import SegmentationOptions
+
+    try:
+        options = SegmentationOptions(**request.get("options", {}))
+        scan, out = Path(request["scan"]), Path(request["out"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the request is not understood: {error}.") from None
+    bundle = request.get("bundle")
+    return scan, out, options, Path(bundle) if bundle else None
+
+
+def serve(requests: BinaryIO, messages: Messages) -> None:
+    """Answers requests in their order until they end."""
+    ensembles = Ensembles()
+    for line in requests:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise ValueError
+        except ValueError:
+            messages.send("error", text="a line that is no JSON object was sent to the worker.", exit_code=2)
+            continue
+        answer(request, ensembles, messages)
+
+
+def introduce(messages: Messages) -> None:
+    """The first message: loading torch is the slow part, and done when it is sent."""
+    from ICHSegmentationLib.devices import describe, fastest_dtype, pick_device
+    from ICHSegmentationLib.report import versions
+
+    device = pick_device("auto")
+    messages.send("ready", versions=versions(), device=describe(device, fastest_dtype(device)))
+
+
+def end_with_its_starter() -> BinaryIO:
+    """Takes standard input; lines come out of the returned pipe, and the process ends at once when input ends."""
+    read_end, write_end = os.pipe()
+
+    def forward() -> None:
+        with os.fdopen(write_end, "wb") as out:
+            for line in sys.stdin.buffer:
+                out.write(line)
+                out.flush()
+        os._exit(0)  # also in the midst of a computation: nobody is left to want its result
+
+    threading.Thread(target=forward, daemon=True).start()
+    return os.fdopen(read_end, "rb")
+
+
+def main() -> None:
+    """Serves standard input and output."""
+    own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no print of a library gets among the messages
+    messages = Messages(own)
+    requests = end_with_its_starter()
+    try:
+        introduce(messages)
+    except Exception as error:
+        messages.send("error", text=f"the library cannot be loaded: {error}", exit_code=1)
+        raise SystemExit(1) from None
+    serve(requests, messages)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Runs become a bundle: averaged weights, the recipe beside them; runs that do not belong together are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import SMALL
+
+from ICHSegmentationLib.ensemble import load_bundle
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.training.bundling import bundle_runs
+from ICHSegmentationLib.training.train import TrainingConfig, train
+
+CONFIG = TrainingConfig(SMALL, steps=2, learning_rate=1e-2, patch_sizes=((16, 16, 4),), subset=1.0)
+
+
+def test_a_bundle_holds_the_averaged_weights_and_the_recipe(pool: Path, tmp_path: Path) -> None:
+    runs = [train(dataclasses.replace(CONFIG, member=m), pool, tmp_path / str(m)) for m in (0, 1)]
+    sha256 = bundle_runs([tmp_path / "0", tmp_path / "1"], tmp_path / "bundle", "pair", "1", 0.4, "three balls")
+    ensemble = load_bundle(tmp_path / "bundle")
+    assert ensemble.sha256 == sha256
+    assert (ensemble.info.name, ensemble.info.version, ensemble.info.threshold) == ("pair", "1", 0.4)
+    assert ensemble.info.preset == "custom"
+    for member, run in zip(ensemble.members, runs, strict=True):
+        for name, value in member.state_dict().items():
+            assert torch.allclose(value, run.average.weights[name], rtol=1e-3, atol=1e-6), name
+    training = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["training"]
+    assert training["data"] == "three balls"
+    assert [recipe["member"] for recipe in training["members"]] == [0, 1]
+    assert [recipe["steps_done"] for recipe in training["members"]] == [2, 2]
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint"):
+        bundle_runs([tmp_path], tmp_path / "bundle", "none", "0", 0.5, "nothing")
+
+
+def test_members_of_different_networks_are_refused(pool: Path, tmp_path: Path) -> None:
+    train(CONFIG, pool, tmp_path / "a")
+    other = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, num_radial_basis=(3, 3)))
+    train(other, pool, tmp_path / "b")
+    with pytest.raises(InputError, match="different networks"):
+        bundle_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "bundle", "mixed", "0", 0.5, "balls")
