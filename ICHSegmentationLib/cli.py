@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
+from ICHSegmentationLib.terminology import DISCLAIMER
 
 if TYPE_CHECKING:
     from ICHSegmentationLib.pipeline import SegmentationOptions
 
-DISCLAIMER = "Research use only, not for clinical use."
 INTERRUPTED = 130
 
 

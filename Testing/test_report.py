@@ -18,7 +18,6 @@ from ICHSegmentationLib.image_files import read_image_file
 from ICHSegmentationLib.inference import Segmentation, segment
 from ICHSegmentationLib.lesions import find_lesions
 from ICHSegmentationLib.report import (
-    DISCLAIMER,
     Timing,
     as_seen,
     lesions_csv,
@@ -29,6 +28,7 @@ from ICHSegmentationLib.report import (
     write_files,
     write_statistics,
 )
+from ICHSegmentationLib.terminology import DISCLAIMER
 
 FILES = ["lesions.csv", "overview.png", "probability.nii.gz", "segmentation.nii.gz", "segmentation.seg.nrrd"]
 
