@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import io
+import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
+from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
 
 if TYPE_CHECKING:
     from ICHSegmentationLib.pipeline import SegmentationOptions
 
 INTERRUPTED = 130
+DEMO = Path("demo")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,11 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(name)s: %(message)s")
     staging = Staging()
-    return run_interruptibly(lambda: guarded(lambda: options.command(options, staging)), staging)
+    with staging.temporary_files():
+        return run_interruptibly(lambda: guarded(lambda: options.command(options, staging)), staging)
 
 
 def script() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows another, and stops nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(main())
 
 
@@ -53,10 +60,10 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="segment a scan, or a generated head with a bleed of known volume")
     demo.add_argument("input", type=Path, nargs="?", help="a scan; without one a head is generated")
-    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
+    demo.add_argument("--out", type=Path, default=DEMO, help="folder for the results (default: demo, overwritten)")
     demo.add_argument("--seed", type=int, default=1, help="of the generated head")
     add_segmentation_options(demo)
-    demo.set_defaults(command=run_demo, overwrite=True)
+    demo.set_defaults(command=run_demo)
 
     info = commands.add_parser("info", help="versions, devices and ensemble, for a bug report")
     info.add_argument("--bundle", type=Path, help="folder of another ensemble than the bundled one")
@@ -74,9 +81,10 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("cases", type=Path, help="folder of cases from `ich simulate`")
     train.add_argument("--out", type=Path, required=True, help="folder of the run; goes on from its checkpoint")
     train.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
-    train.add_argument("--member", type=int, default=0)
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--steps", type=int, default=200_000)
+    train.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig, e.g. a run's config.json")
+    train.add_argument("--member", type=int, help="which of the ensemble (default: 0)")
+    train.add_argument("--seed", type=int, help="of the ensemble (default: 0)")
+    train.add_argument("--steps", type=int, help="default: the paper's 200,000")
     train.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long, with a checkpoint")
     train.add_argument("--device", default="auto")
     train.set_defaults(command=run_train)
@@ -115,6 +123,7 @@ def run_segment(options: argparse.Namespace, staging: Staging) -> None:
 
 
 def run_demo(options: argparse.Namespace, staging: Staging) -> None:
+    options.overwrite |= options.out == DEMO
     if options.input is not None:
         run_segment(options, staging)
         return
@@ -177,14 +186,22 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
 
     if options.preset not in PRESETS:
         raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {options.preset!r}.")
-    config = TrainingConfig(PRESETS[options.preset], options.member, options.seed, options.steps)
+    config = TrainingConfig(PRESETS[options.preset])
+    if options.config is not None:
+        try:
+            values = json.loads(options.config.read_text())
+            config = TrainingConfig.from_json({**config.to_json(), **values})
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    wishes = {"member": options.member, "seed": options.seed, "steps": options.steps}
+    config = dataclasses.replace(config, **{name: value for name, value in wishes.items() if value is not None})
     with Bar() as bar:
 
         def on_step(step: int, loss: float) -> None:
-            bar.show("training", step / options.steps, f"step {step} of {options.steps}, loss {loss:.3f}")
+            bar.show("training", step / config.steps, f"step {step} of {config.steps}, loss {loss:.3f}")
 
         run = train(config, options.cases, options.out, pick_device(options.device), options.minutes, on_step=on_step)
-    print(f"Member {options.member} stands at step {run.step} of {options.steps} in {options.out}")
+    print(f"Member {config.member} stands at step {run.step} of {config.steps} in {options.out}")
 
 
 def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
@@ -227,38 +244,6 @@ class Bar:
         self.bar.update(share - self.bar.n)
 
 
-class Staging:
-    """Folders that results are written to before they take their place, so that none is ever half there."""
-
-    def __init__(self) -> None:
-        self.partial: Path | None = None
-
-    @contextmanager
-    def folder(self, out: Path, overwrite: bool) -> Iterator[Path]:
-        """A temporary folder beside `out`; what is written there moves to `out` if all goes well."""
-        if out.exists() and not out.is_dir():
-            raise OutputError(f"{out} is a file; a folder for the results is wanted.")
-        if out.is_dir() and any(out.iterdir()) and not overwrite:
-            raise OutputError(f"{out} is not empty; name another folder, or --overwrite to replace results there.")
-        self.partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-        try:
-            self.partial.mkdir(parents=True)
-            yield self.partial
-            if not out.exists():
-                self.partial.rename(out)
-            else:
-                for file in sorted(self.partial.iterdir()):
-                    os.replace(file, out / file.name)
-        except OSError as error:
-            raise OutputError(f"results cannot be written to {out}: {error.strerror or error}.") from None
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        if self.partial is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
-
-
 def guarded(command: Callable[[], None]) -> int:
     """Runs a command; an error that a user can mend becomes one sentence and its exit code."""
     try:
@@ -269,6 +254,10 @@ def guarded(command: Callable[[], None]) -> int:
     except MemoryError:
         print("ich: memory ran out; --quality fast or a machine with more memory is wanted.", file=sys.stderr)
         return InputError.exit_code
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"ich: reading or writing failed: {error.strerror or error}{where}.", file=sys.stderr)
+        return OutputError.exit_code
     return 0
 
 
@@ -284,17 +273,19 @@ def run_interruptibly(job: Callable[[], int], staging: Staging) -> int:
             failures.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
-    previous = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.1)
     except KeyboardInterrupt:
+        unfinished = staging.partial is not None
         staging.discard()
-        print("\nich: stopped; nothing was written.", file=sys.stderr, flush=True)
+        print(f"\nich: stopped{'; nothing was written' if unfinished else ''}.", file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)  # the computation cannot be asked to stop, only left
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
     if failures:
         raise failures[0]
     return codes[0]

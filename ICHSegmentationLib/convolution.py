@@ -78,6 +78,7 @@ class KernelShape:
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
 def kernel_functions(spacing_mm: Spacing, shape: KernelShape, degree: int) -> torch.Tensor:
     """Radial functions times spherical harmonics of one degree at the kernel's taps.
 
@@ -150,6 +151,7 @@ def tap_matters(index: int, step: float, shape: KernelShape) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
+@torch.inference_mode(False)
 def kernel_basis(
     spacing_mm: Spacing,
     shape: KernelShape,

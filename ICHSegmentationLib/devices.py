@@ -81,5 +81,6 @@ def memory_budget_bytes(device: torch.device) -> int:
 
 def describe(device: torch.device, dtype: torch.dtype) -> str:
     """The device in words, e.g. `cpu (2 threads, float32)`."""
-    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return f"{device} ({what}, {str(dtype).removeprefix('torch.')})"
+    what = {"cuda": torch.cuda.get_device_name, "cpu": lambda _: f"{torch.get_num_threads()} threads"}
+    described = f"{what[device.type](device)}, " if device.type in what else ""
+    return f"{device} ({described}{str(dtype).removeprefix('torch.')})"

@@ -104,16 +104,20 @@ def load_bundle(path: str | Path | None = None) -> Ensemble:
         file = folder / name
         if Path(name).name != name or not file.is_file():
             raise BundleError(f"the bundle lacks its member {name}.")
-        if (found := file_sha256(file)) != expected:
+        try:
+            found = file_sha256(file)
+        except OSError as error:
+            raise BundleError(f"{name} of the bundle cannot be read: {error.strerror}.") from None
+        if found != expected:
             raise BundleError(
                 f"{name} is damaged or was changed: its SHA-256 starts with {found[:12]}, the manifest says "
                 f"{expected[:12]}."
             )
-        network = EquivariantUNet(info.network)
         try:
+            network = EquivariantUNet(info.network)
             weights = {key: value.float() for key, value in load_file(file).items()}
             network.load_state_dict(weights)
-        except (SafetensorError, RuntimeError, ValueError):
+        except (SafetensorError, RuntimeError, ValueError, AssertionError):
             raise BundleError(f"{name} does not hold the weights of the network that the manifest describes.") from None
         members.append(network.eval().requires_grad_(False))
     return Ensemble(info, sha256, members)

@@ -40,7 +40,7 @@ class Volume:
     Attributes:
         hu: [x, y, z] float32, Hounsfield units, Fortran order.
         affine: [4, 4] voxel index -> RAS mm; the best linear description of the grid.
-        slice_origins_mm: [z, 3] RAS mm of voxel (0, 0, k); given only where the affine does not say it all.
+        slice_origins_mm: [z, 3] RAS mm of voxel (0, 0, k), where each slice says for itself where it lies (DICOM).
         info: what the file said.
     """
 
@@ -146,6 +146,18 @@ class Volume:
         return float(np.rad2deg(np.arctan2(aside, height)))
 
     @cached_property
+    def sideways_mm(self) -> np.ndarray:
+        """How far each slice lies aside of where it would lie straight above the first, [slices]."""
+        along = self.origins_mm - self.origins_mm[0]
+        return np.linalg.norm(along - (along @ self.normal)[:, None] * self.normal, axis=1)
+
+    @cached_property
+    def is_straight(self) -> bool:
+        """Whether every slice lies straight above the one below: no tilt, no jump of table or patient."""
+        height = self.slice_positions_mm[-1] - self.slice_positions_mm[0]
+        return bool(self.sideways_mm.max() <= abs(height) * np.tan(np.deg2rad(RIGHT_ANGLE_TOLERANCE_DEG)))
+
+    @cached_property
     def is_evenly_spaced(self) -> bool:
         gaps = np.diff(self.slice_positions_mm)
         return len(gaps) == 0 or bool(np.abs(gaps - gaps.mean()).max() <= EVEN_GAP_TOLERANCE * gaps.mean())
@@ -153,7 +165,7 @@ class Volume:
     @cached_property
     def is_regular(self) -> bool:
         """Whether the voxels form one right-angled, evenly spaced grid."""
-        return self.is_evenly_spaced and self.tilt_deg <= RIGHT_ANGLE_TOLERANCE_DEG
+        return self.is_evenly_spaced and self.is_straight
 
     @cached_property
     def orientation(self) -> str:

@@ -21,11 +21,26 @@ from ICHSegmentationLib.geometry import ScanInfo, Volume
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 
-# ITK writes its own warnings (on sheared grids, for one) to standard error; what matters of them is said in our words
-sitk.ProcessObject_SetGlobalWarningDisplay(False)
-# else ITK refuses NIfTI files with a sheared sform (`Nifti` reads it)
-os.environ.setdefault("ITK_NIFTI_SFORM_PERMISSIVE", "1")
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Lets ITK read sheared NIfTI grids (`Nifti` knows them), and keep its warnings to itself.
+
+    What matters of them is said in our words. Everything is as before afterwards: others use ITK in this process too.
+    """
+    shown, permissive = sitk.ProcessObject_GetGlobalWarningDisplay(), os.environ.get(PERMISSIVE)
+    sitk.ProcessObject_SetGlobalWarningDisplay(False)
+    os.environ[PERMISSIVE] = "1"
+    try:
+        yield
+    finally:
+        sitk.ProcessObject_SetGlobalWarningDisplay(shown)
+        if permissive is None:
+            del os.environ[PERMISSIVE]
+        else:
+            os.environ[PERMISSIVE] = permissive
 
 
 def is_image_file(path: Path) -> bool:
@@ -34,6 +49,11 @@ def is_image_file(path: Path) -> bool:
 
 def read_image_file(path: Path) -> Volume:
     """Reads a three-dimensional scan from a NIfTI, NRRD or MetaImage file."""
+    with quiet_itk():
+        return read_image(path)
+
+
+def read_image(path: Path) -> Volume:
     kind = next(suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(suffix))
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -57,8 +77,10 @@ def read_image_file(path: Path) -> Volume:
         image = reader.Execute()
     except RuntimeError:
         raise InputError(f"the {kind} file cannot be read to its end: it is cut off or damaged.") from None
+    notes = []
     if len(size) == 2:
         image = sitk.JoinSeries([image])
+        notes.append("The picture does not say how thick the slice is: 1 mm was assumed, and the volume rests on it.")
     if len(size) > 3:
         image = sitk.Extract(image, [*size[:3], *([0] * (len(size) - 3))])
     hu = sitk.GetArrayFromImage(image).T.astype(np.float32)  # [x, y, z]
@@ -66,7 +88,9 @@ def read_image_file(path: Path) -> Volume:
     if nifti is not None:
         hu[~nifti.finite(hu.shape)] = np.nan
         affine = nifti.sheared_sform() if nifti.sheared_sform() is not None else affine
-    return Volume(hu, affine, info=ScanInfo(kind.lstrip(".")))
+        if not nifti.is_placed:
+            notes.append("The file does not say how the patient lies in it: left and right are a guess.")
+    return Volume(hu, affine, info=ScanInfo(kind.lstrip("."), notes=tuple(notes)))
 
 
 def image_matrix(image: sitk.Image) -> np.ndarray:
@@ -91,7 +115,7 @@ class Nifti:
         """The file; None if it is no NIfTI-1."""
         try:
             content = path.read_bytes()
-            if path.name.lower().endswith(".gz"):
+            if content[:2] == b"\x1f\x8b":
                 content = gzip.decompress(content)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             return cls(b"", "<")
@@ -124,6 +148,11 @@ class Nifti:
         start = int(self.number("f", 108))
         stored = np.frombuffer(self.content, self.order + kind, self.voxels, start)
         return np.isfinite(stored).reshape(shape, order="F")
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the file says where its voxels lie in the patient."""
+        return self.number("h", 252) > 0 or self.number("h", 254) > 0
 
     def sheared_sform(self) -> np.ndarray | None:
         """Voxel index -> RAS mm, [4, 4], if the sform is sheared; else None."""
@@ -158,7 +187,7 @@ def write_image_file(path: Path, array: np.ndarray, affine: np.ndarray, metadata
     image = to_image(array, affine)
     for key, value in metadata.items():
         image.SetMetaData(key, value)
-    with whole_or_not_at_all(path) as partial:
+    with quiet_itk(), whole_or_not_at_all(path) as partial:
         sitk.WriteImage(image, str(partial), useCompression=True)
         if partial.name.endswith((".nii", ".nii.gz")):
             write_sform(partial, affine)

@@ -41,13 +41,11 @@ def mended_values(volume: Volume) -> Volume:
         kind = "a normalised image" if high <= 2 else "an 8-bit picture"
         raise InputError(f"values run from {low:g} to {high:g}, {kind}; a CT in Hounsfield units is wanted.")
     sample = hu[:: max(1, hu.shape[0] // 128), :: max(1, hu.shape[1] // 128)]
+    if is_raw(sample):
+        note = "Values are raw CT numbers (air near 0, brain near 1060): 1024 was taken off."
+        return padded(with_note(dataclasses.replace(volume, hu=hu - np.float32(RAW_OFFSET)), note))
     air, soft = float((sample < -500).mean()), float(((sample > -20) & (sample < 90)).mean())
     if low >= -50:
-        raw_soft = float(((sample > RAW_OFFSET - 20) & (sample < RAW_OFFSET + 90)).mean())
-        raw_air = float((sample < 300).mean())
-        if raw_soft > 0.05 and raw_air > 0.05 and high > RAW_OFFSET + 300:
-            note = "Values are raw CT numbers (air near 0, brain near 1060): 1024 was taken off."
-            return padded(with_note(dataclasses.replace(volume, hu=hu - np.float32(RAW_OFFSET)), note))
         raise InputError(
             f"values run from {low:g} to {high:g} with no air at -1000: not Hounsfield units (magnetic resonance?); "
             "a CT is wanted."
@@ -60,6 +58,23 @@ def mended_values(volume: Volume) -> Volume:
     if air < 0.001:
         volume = with_note(volume, "The scan shows no air around the head: cut out or masked?")
     return padded(volume)
+
+
+def is_raw(sample: np.ndarray) -> bool:
+    """Whether CT values are stored 1024 too high; padding, however dark, does not count.
+
+    Then brain lies near 1060, air near 0, and next to nothing where the edge of every head in air does (-900 to -50).
+    """
+    soft = ((sample > RAW_OFFSET - 20) & (sample < RAW_OFFSET + 90)).mean()
+    air = (np.abs(sample) < 300).mean()
+    edge = ((sample > -900) & (sample < -50) & (sample != padding_value(sample))).mean()
+    return bool(soft > 0.05 and air > 0.05 and edge < 1e-3 and sample.max() > RAW_OFFSET + 300)
+
+
+def padding_value(sample: np.ndarray) -> float:
+    """The commonest of the values below -50."""
+    dark, counts = np.unique(sample[sample < -50], return_counts=True)
+    return float(dark[counts.argmax()]) if len(dark) else 0.0
 
 
 def padded(volume: Volume) -> Volume:
@@ -88,6 +103,11 @@ def warnings_of(volume: Volume, head: Head) -> list[str]:
         found.append(f"Thick slices (up to {extents.max():.1f} mm): small bleeds can be hidden.")
     if volume.tilt_deg > 0.1:
         found.append(f"Gantry tilt of {volume.tilt_deg:.1f} degrees: slices were moved to where they belong.")
+    elif not volume.is_straight:
+        found.append(
+            f"Slices jump sideways by up to {volume.sideways_mm.max():.0f} mm (moved table or patient?): they were "
+            "moved back."
+        )
     if not volume.is_evenly_spaced:
         gaps = np.diff(volume.slice_positions_mm)
         found.append(

@@ -7,7 +7,8 @@ order and direction, lean (gantry tilt) and have uneven gaps. The way there:
 2. Tilt: each slice is shifted in its plane to where it lies in the patient, by whole pixels. The error is at most
    half a pixel, far below the slice thickness, and no value is mixed with another (interpolation next to bone would
    make the very rim that looks like a thin subdural bleed).
-3. Uneven gaps: values between slices are interpolated linearly, on a grid with the usual (median) gap.
+3. Uneven gaps: values between slices are interpolated linearly, on a grid with the smallest gap that recurs, so
+   that what only thin slices show is seen.
 
 The way back takes each original slice's plane out of the network's answer (linearly between its slices), shifts it
 back and undoes the permutation, so that a mask lies on the very voxels of the scan.
@@ -20,7 +21,9 @@ from functools import cached_property
 
 import numpy as np
 
-from ICHSegmentationLib.geometry import PADDING_HU, RIGHT_ANGLE_TOLERANCE_DEG, Volume, others
+from ICHSegmentationLib.geometry import PADDING_HU, Volume, others
+
+FINE_GAP_PERCENTILE = 10.0  # of the gaps: a smaller one is an accident
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class RegularGrid:
         aside = volume.origins_mm @ (steps / lengths) / lengths
         if self.mirrored:
             aside[:, 0] *= -1
-        if volume.tilt_deg <= RIGHT_ANGLE_TOLERANCE_DEG:
+        if volume.is_straight:
             return np.zeros((len(aside), 2), int)
         return np.rint(aside - aside.min(axis=0)).astype(int)
 
@@ -64,7 +67,7 @@ class RegularGrid:
         x, y = self.volume.in_plane_spacing_mm
         if self.volume.is_evenly_spaced:
             return x, y, float(self.volume.slice_extents_mm.mean())
-        return x, y, float(np.median(np.diff(self.positions_mm)))
+        return x, y, float(np.percentile(np.diff(self.positions_mm), FINE_GAP_PERCENTILE, method="lower"))
 
     @cached_property
     def heights(self) -> np.ndarray:

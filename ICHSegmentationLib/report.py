@@ -136,8 +136,9 @@ def write_files(folder: Path, segmentation: Segmentation, lesions: list[Lesion],
         regular = (grid.forward(mask, outside=0) >= 0.5).astype(np.uint8)
         write_image_file(folder / "regular_segmentation.nii.gz", regular, grid.affine, NIFTI_NOTES)
     write_text(folder / "lesions.csv", lesions_csv(lesions))
+    figure = overview(segmentation, lesions, title)
     with whole_or_not_at_all(folder / "overview.png") as partial:
-        overview(segmentation, lesions, title).savefig(partial, format="png")
+        figure.savefig(partial, format="png")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -150,9 +151,9 @@ def write_statistics(folder: Path, values: dict[str, Any]) -> None:
 
 
 def to_json(values: dict[str, Any]) -> str:
-    """Indented JSON, with lists of plain values on one line."""
+    """Indented JSON, with lists of numbers on one line."""
     text = json.dumps(values, indent=1, ensure_ascii=False)
-    return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    return re.sub(r"\[\n\s*([-\d.,\seE+]+?)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def lesions_csv(lesions: list[Lesion]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.geometry import PADDING_HU
 from ICHSegmentationLib.patches import Blend, Size, Tile, Tiling, blending_weights, pad_for, plan_tiles
 from ICHSegmentationLib.windowing import window_channels
+
+logger = logging.getLogger(__name__)
 
 TENSORS_AT_PEAK = 6  # of the top level's width, measured: its decoder's input, output and the gate's parts
 MARGIN_MM = 16.0  # of tiles, where the whole volume does not fit
@@ -83,11 +86,21 @@ class Runner:
         """Probability of bleed of one member for hu [x, y, z], of the same shape, float32 on the CPU."""
         while True:
             tiling = self.tiling or self.largest_tiling(hu.shape, spacing_mm)
-            try:
-                return self.run_tiles(member, hu, spacing_mm, tiling, tracker)
-            except torch.cuda.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                self.ask_for_less(hu.shape, spacing_mm, tracker.members - member)
+            answer = self.attempt(member, hu, spacing_mm, tiling, tracker)
+            if answer is not None:
+                return answer
+            self.ask_for_less(hu.shape, spacing_mm, tracker.members - member)
+
+    def attempt(
+        self, member: int, hu: torch.Tensor, spacing_mm: Spacing, tiling: Tiling, tracker: Tracker
+    ) -> torch.Tensor | None:
+        """The answer, or None where memory ran out; what the attempt held is free then."""
+        try:
+            return self.run_tiles(member, hu, spacing_mm, tiling, tracker)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
 
     def run_tiles(
         self, member: int, hu: torch.Tensor, spacing_mm: Spacing, tiling: Tiling, tracker: Tracker
@@ -117,32 +130,58 @@ class Runner:
         overlap = tuple(math.ceil(OVERLAP_MM / step) for step in spacing_mm)
         kept = list(size)
 
+        def where_cut(values: Size) -> Size:
+            return tuple(value if k < side else 0 for value, k, side in zip(values, kept, size, strict=True))
+
         def seen() -> int:
-            return math.prod(min(side, k + 2 * edge) for side, k, edge in zip(size, kept, margin, strict=True))
+            return math.prod(
+                min(side, k + 2 * edge) for side, k, edge in zip(size, kept, where_cut(margin), strict=True)
+            )
 
         while seen() > affordable:
-            longest = max(range(3), key=lambda axis: kept[axis] / margin[axis])
-            shorter = math.ceil(kept[longest] * 0.8)
-            if shorter <= overlap[longest] + 1 or shorter == kept[longest]:
+            shorter = [math.ceil(k * 0.8) for k in kept]
+            divisible = [axis for axis in range(3) if overlap[axis] + 1 < shorter[axis] < kept[axis]]
+            if not divisible:
                 break
-            kept[longest] = shorter
-        patch = tuple(side + 2 * edge for side, edge in zip(kept, margin, strict=True))
-        return Tiling(patch, margin, overlap, gaussian=True)
+            longest = max(divisible, key=lambda axis: kept[axis] / margin[axis])
+            kept[longest] = shorter[longest]
+        patch = tuple(k + 2 * edge for k, edge in zip(kept, where_cut(margin), strict=True))
+        return Tiling(patch, where_cut(margin), where_cut(overlap), gaussian=True)
 
     def ask_for_less(self, size: Size, spacing_mm: Spacing, members_left: int) -> None:
-        """Halves the tiles; when they are small already, or were asked for, leaves the GPU."""
+        """Halves the tiles; when they are small already, or were asked for, leaves the GPU.
+
+        Raises:
+            MemoryError: the CPU's memory does not suffice either.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         smaller = min(self.budget_bytes, math.prod(size) * self.bytes_per_voxel) // 2
         if self.tiling is None and smaller > SMALLEST_TILE_VOXELS * self.bytes_per_voxel:
             self.budget_bytes = smaller
-            self.warnings.append("The GPU's memory did not hold the whole head at once: smaller tiles were used.")
+            self.say(f"The memory of {self.device} did not hold the whole head at once: smaller tiles were used.")
             return
+        if self.device.type == "cpu":
+            raise MemoryError
         work = self.ensemble.members[0].multiply_adds(size, spacing_mm) * members_left
         seconds = work / cpu_multiply_adds_per_second()
-        self.warnings.append(
+        self.say(
             f"The memory of {self.device} did not suffice even for small tiles: the rest ran on the CPU (about "
             f"{seconds:.0f} s)."
         )
         self.use(torch.device("cpu"))
+
+    def say(self, sentence: str) -> None:
+        """Tells it now, and once more with the result."""
+        if sentence not in self.warnings:
+            logger.warning(sentence)
+            self.warnings.append(sentence)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has an error of its own for it; on the CPU and on mps only the words tell."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(part in str(error) for part in words)
 
 
 def has_brain(hu: torch.Tensor, tile: Tile) -> bool:

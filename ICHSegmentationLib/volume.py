@@ -9,8 +9,10 @@ NRRD and MetaImage hold LPS; the signs of x and y change on the way in and out. 
 
 from __future__ import annotations
 
+import lzma
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +56,8 @@ def read_volume(path: str | Path, series: str | None = None, on_slice: OnSlice |
         header = read_header(path)
     except PermissionError:
         raise InputError(f"{path.name} may not be read: its permissions do not allow it.") from None
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}.") from None
     if header is None or "SOPClassUID" not in header:
         raise InputError(
             f"{path.name} is no scan that can be read; wanted is a DICOM folder, file or zip, or one of "
@@ -87,13 +91,18 @@ def read_folder(folder: Path, series: str | None, on_slice: OnSlice | None) -> V
 
 def read_zip(path: Path, series: str | None, on_slice: OnSlice | None) -> Volume:
     """Unpacks a zip to a temporary folder that is gone afterwards, and reads that."""
+    with tempfile.TemporaryDirectory(prefix="ich-") as folder:
+        unpack(path, Path(folder))
+        return read_folder(Path(folder), series, on_slice)
+
+
+def unpack(path: Path, folder: Path) -> None:
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="ich-") as folder:
+        with zipfile.ZipFile(path) as archive:
             if (size := sum(entry.file_size for entry in archive.infolist())) > LARGEST_ZIP_BYTES:
                 raise InputError(f"the zip would unpack to {size / 2**30:.0f} GiB; at most 16 are taken.")
             archive.extractall(folder)  # the zip module strips absolute and parent paths
-            return read_folder(Path(folder), series, on_slice)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError):
         raise InputError("the zip is damaged, encrypted or packed in an unknown way.") from None
     except OSError as error:
         raise InputError(f"the zip could not be unpacked: {error.strerror}.") from None

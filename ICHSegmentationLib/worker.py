@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from ICHSegmentationLib.errors import ICHError, InputError
+from ICHSegmentationLib.staging import Staging
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; torch reads this at its first large allocation
 
@@ -88,15 +89,16 @@ def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages) ->
         scan, out, options, bundle = understood(request)
         from ICHSegmentationLib.pipeline import segment_file
 
-        ensemble = ensembles.get(bundle)
-        result = segment_file(scan, out, ensemble, options, ProgressMessages(messages))
+        with Staging().folder(out, overwrite=True) as folder:
+            ensemble = ensembles.get(bundle)
+            result = segment_file(scan, folder, ensemble, options, ProgressMessages(messages))
         for warning in result.statistics["warnings"]:
             messages.send("warning", text=warning)
         messages.send("result", statistics=result.statistics, out=str(out))
     except ICHError as error:
         messages.send("error", text=str(error), exit_code=error.exit_code)
-    except OSError as error:
-        messages.send("error", text=f"results cannot be written: {error.strerror or error}.", exit_code=3)
+    except MemoryError:
+        messages.send("error", text="memory ran out; the fast quality or a machine with more is wanted.", exit_code=2)
     except Exception as error:  # the process lives on, and the user gets to know all that we know
         text = f"an unexpected {type(error).__name__} stopped the segmentation."
         messages.send("error", text=text, exit_code=1, details=traceback.format_exc())

@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ICHSegmentationLib.staging import partial_of
+
 LINES_KEPT = 40  # of standard error, for the diagnosis
 LONGEST_LINE = 16 * 2**20
 WAIT_FOR_END_S = 1.5
@@ -58,6 +60,7 @@ class WorkerProcess:
             self.beside(self.read_errors, self.process.stderr),
         ]
         self.beside(self.write_requests, self.process.stdin)
+        self.outs: list[Path] = []
         self.said_end = False
 
     def beside(self, work: Callable[[BinaryIO], None], pipe: Any) -> threading.Thread:
@@ -89,6 +92,8 @@ class WorkerProcess:
 
     def ask(self, request: dict[str, Any]) -> None:
         """Sends one request; never waits."""
+        if "out" in request:
+            self.outs.append(Path(request["out"]).resolve())
         self.requests.put(json.dumps(request).encode() + b"\n")
 
     def messages(self) -> list[dict[str, Any]]:
@@ -109,12 +114,13 @@ class WorkerProcess:
         return self.process.poll() is None
 
     def end(self) -> None:
-        """Kills the worker with all its children and removes its folder; at most two seconds."""
+        """Kills the worker and its children, removes its folder and half-written results; at most two seconds."""
         self.requests.put(None)
         kill_tree(self.process)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(WAIT_FOR_END_S)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for unfinished in (self.folder, *(partial_of(out, self.process.pid) for out in self.outs)):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def in_a_group_of_its_own() -> dict[str, Any]:
@@ -129,7 +135,8 @@ def kill_tree(process: subprocess.Popen) -> None:
     if sys.platform == "win32":
         if process.poll() is None:
             command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-            subprocess.run(command, capture_output=True, timeout=WAIT_FOR_END_S, check=False)
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, capture_output=True, timeout=WAIT_FOR_END_S, check=False)
         return
-    with suppress(ProcessLookupError):  # all of it has ended already
+    with suppress(ProcessLookupError, PermissionError):  # all of it has ended; macOS says so with the second
         os.killpg(process.pid, signal.SIGKILL)

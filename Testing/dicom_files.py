@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.sequence import Sequence
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 NAME = "Mustermann^Erika"
 
@@ -69,3 +70,42 @@ def header(**values: object) -> Dataset:
     for name, value in values.items():
         setattr(dataset, name, value)
     return dataset
+
+
+def write_multiframe(
+    path: Path, hu: np.ndarray, origins_lps: np.ndarray, pixel_mm: float = 1.0, placed: bool = True
+) -> Path:
+    """An enhanced CT: all slices of hu [x, y, z] in one file, in the order given, stored 100 too high."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    image.SOPClassUID, image.SOPInstanceUID = EnhancedCTImageStorage, meta.MediaStorageSOPInstanceUID
+    image.SeriesInstanceUID, image.Modality = generate_uid(), "CT"
+    image.PatientName, image.PatientID = NAME, "4711"
+    image.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.Columns, image.Rows, image.NumberOfFrames = hu.shape
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 1
+    if placed:
+        shared = group(
+            PlaneOrientationSequence=header(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+            PixelMeasuresSequence=header(PixelSpacing=[pixel_mm, pixel_mm], SliceThickness=5.0),
+            PixelValueTransformationSequence=header(RescaleSlope=1, RescaleIntercept=-100),
+        )
+        image.SharedFunctionalGroupsSequence = Sequence([shared])
+        image.PerFrameFunctionalGroupsSequence = Sequence(
+            [
+                group(PlanePositionSequence=header(ImagePositionPatient=[f"{v:.6f}" for v in origin]))
+                for origin in origins_lps
+            ]
+        )
+    image.PixelData = np.ascontiguousarray((hu + 100).astype(np.int16).T).tobytes()
+    image.save_as(path, enforce_file_format=True)
+    return path
+
+
+def group(**sequences: Dataset) -> Dataset:
+    """A functional group: each of its sequences holds one item."""
+    return header(**{name: Sequence([item]) for name, item in sequences.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -15,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_files import axial_origins, write_series
-from helpers import head_with_ball
+from dicom_files import axial_origins, write_multiframe, write_series
+from helpers import SMALL, head_with_ball
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.image_files import to_image, write_image_file
@@ -100,6 +101,20 @@ def cut_dicom(folder: Path) -> Path:
     return folder
 
 
+def unplaced_frames(path: Path) -> Path:
+    return write_multiframe(path, HEAD.hu, HEAD.origins_mm, placed=False)
+
+
+def damaged_zip(folder: Path) -> Path:
+    path = folder / "exam.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(min(dicom(folder / "dicom").iterdir()), "image.dcm")
+    data = bytearray(path.read_bytes())
+    data[200:400] = bytes(200)
+    path.write_bytes(data)
+    return path
+
+
 def magnetic(path: Path) -> Path:
     return scan(
         path, np.where(HEAD.hu > -500, np.abs(HEAD.hu) + 300, np.random.default_rng(0).integers(0, 20, HEAD.hu.shape))
@@ -129,7 +144,9 @@ BAD_SCANS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "localizer alone": (lambda t: dicom(t / "scout", 1, ImageType=["ORIGINAL", "LOCALIZER"]), "is a localizer"),
     "no positions": (lambda t: dicom(t / "d", ImagePositionPatient=None), "does not say where its slices lie"),
-    "truncated DICOM": (lambda t: cut_dicom(t / "d"), "cut off, damaged"),
+    "truncated DICOM": (lambda t: cut_dicom(t / "d"), "the file is cut off"),
+    "enhanced CT with no places": (lambda t: unplaced_frames(t / "scan.dcm"), "does not say where its slices lie"),
+    "a zip with a damaged member": (lambda t: damaged_zip(t), "the zip is damaged"),
     "one MR image": (lambda t: min(dicom(t / "mr", Modality="MR").iterdir()), "is MR, not CT"),
     "two patients": (lambda t: two_patients(t / "d"), "2 patients"),
     "skewed directions": (
@@ -230,6 +247,10 @@ BAD_BUNDLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "not JSON": (lambda f: (f / "bundle.json").write_text("{"), "not valid JSON"),
     "unknown version": (lambda f: change_manifest(f, format=99), "format 99; this version reads format 1"),
     "unknown setting": (lambda f: change_manifest(f, network={"dropout": 1}), "'dropout'"),
+    "irreps that are none": (
+        lambda f: change_manifest(f, network={**dataclasses.asdict(SMALL), "irreps_out": "3xbleed"}),
+        "does not hold the weights of the network",
+    ),
     "nothing of use": (lambda f: (f / "bundle.json").write_text("[]"), "format None"),
     "no members": (lambda f: change_manifest(f, members=[]), "has no members"),
     "a missing member": (lambda f: (f / "member_1.safetensors").unlink(), r"lacks its member member_1\.safetensors"),

@@ -196,3 +196,82 @@ def test_from_label_maps_to_a_bundle_by_commands_alone(tmp_path: Path, capsys: p
     scan = tmp_path / "scan.nii.gz"
     write_image_file(scan, HEAD.hu, HEAD.affine, {})
     assert main(["segment", str(scan), "--out", str(tmp_path / "out"), "--bundle", bundle]) == 0
+
+
+def test_results_of_another_scan_do_not_stay_beside_new_ones(tmp_path: Path, small_bundle: Path) -> None:
+    out, bundle = tmp_path / "out", ["--bundle", str(small_bundle)]
+    assert main(["demo", "--out", str(out), *bundle]) == 0
+    assert (out / "generated_truth.nii.gz").exists()
+    (out / "my notes.txt").write_text("kept")
+    scan = tmp_path / "scan.nii.gz"
+    write_image_file(scan, HEAD.hu, HEAD.affine, {})
+    assert main(["segment", str(scan), "--out", str(out), *bundle]) == 3  # not without being asked
+    assert main(["demo", str(scan), "--out", str(out), *bundle]) == 3
+    assert main(["segment", str(scan), "--out", str(out), "--overwrite", *bundle]) == 0
+    assert {file.name for file in out.iterdir()} == RESULTS | {"my notes.txt"}
+
+
+def test_results_may_go_to_the_current_folder(
+    tmp_path: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = tmp_path / "scan.nii.gz"
+    write_image_file(scan, HEAD.hu, HEAD.affine, {})
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["segment", str(scan), "--out", ".", "--bundle", str(small_bundle)]) == 0
+    assert {file.name for file in (tmp_path / "here").iterdir()} == RESULTS
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on Unix")
+def test_an_interrupted_zip_leaves_no_images_behind(tmp_path: Path, small_bundle: Path) -> None:
+    heads = as_dicom(tmp_path / "dicom")
+    exam = as_zip(heads, tmp_path / "exam.zip")
+    with zipfile.ZipFile(exam, "a") as archive:
+        for copy in range(300):
+            for file in sorted(heads.iterdir())[:3]:
+                archive.write(file, f"exam/{copy}/{file.name}")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "ICHSegmentationLib", "segment", str(exam), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*command, "--bundle", str(small_bundle)], stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(temporary)}
+    )
+    until = time.monotonic() + 60
+    while not list(temporary.glob("ich-*/ich-*/exam/100")) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert list(temporary.glob("ich-*")) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on Unix")
+def test_a_run_in_the_background_of_a_script_can_be_stopped(tmp_path: Path, small_bundle: Path) -> None:
+    """Shells start such runs with Ctrl-C ignored; the request to end must still be heard."""
+    scan = tmp_path / "scan.nii.gz"
+    volume = head_with_ball(spacing_mm=(0.5, 0.5, 1.0))
+    write_image_file(scan, volume.hu, volume.affine, {})
+    command = [sys.executable, "-m", "ICHSegmentationLib", "segment", str(scan), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*command, "--bundle", str(small_bundle), "--quality", "full"],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    time.sleep(3.0)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=5)
+    assert process.returncode == 130
+
+
+def test_training_follows_a_configuration_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"learning_rate": 0.02, "loss": "cross_entropy_and_dice", "patch_sizes": [[16, 16, 2]]}')
+    (tmp_path / "cases").mkdir()
+    command = ["train", str(tmp_path / "cases"), "--out", str(tmp_path / "run"), "--config", str(config)]
+    assert main([*command, "--steps", "3"]) == 2
+    assert "no complete case" in capsys.readouterr().err
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (written["learning_rate"], written["steps"], written["patch_sizes"]) == (0.02, 3, [[16, 16, 2]])
+    config.write_text('{"no such setting": 1}')
+    assert main(command) == 2
+    assert "no training configuration" in capsys.readouterr().err

@@ -168,3 +168,13 @@ def test_a_flat_kernel_gives_the_same_in_two_and_three_dimensions() -> None:
     x, kernel = torch.randn(2, 3, 6, 7, 5), torch.randn(4, 3, 3, 5, 1)
     expected = torch.nn.functional.conv3d(x, kernel, padding=(1, 2, 0))
     assert torch.allclose(convolve(x, kernel), expected, atol=1e-5)
+
+
+def test_a_kernel_made_for_inference_serves_training_too() -> None:
+    convolution = VoxelConvolution("2x0e", "2x0e+1x1o", "0e+1o+2e", 7.3, 3)
+    spacing = (0.913, 0.913, 4.7)  # of no other test, so that nothing is cached yet
+    x = torch.rand(1, 2, 6, 6, 3)
+    with torch.inference_mode():
+        convolution(x, spacing)
+    convolution(x, spacing).sum().backward()
+    assert all(parameter.grad is not None for parameter in convolution.parameters() if parameter.numel())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import NAME, axial_origins, write_series
+from dicom_files import NAME, axial_origins, write_multiframe, write_series
 from helpers import head_with_ball
 
 from ICHSegmentationLib.dicom import SHARP_KERNELS, Series, Slice, choose_series, find_series
@@ -198,3 +198,97 @@ def test_choosing_names_every_series_when_none_will_do(tmp_path: Path) -> None:
     assert isinstance(series[0].slices[0], Slice)
     with pytest.raises(InputError, match="is MR, not CT"):
         choose_series(series, None)
+
+
+def test_frames_of_an_enhanced_ct_lie_where_their_own_headers_say(tmp_path: Path) -> None:
+    """In any order in the file, with uneven gaps, rescaled by the functional groups."""
+    values = hu(6)
+    origins = axial_origins(6)
+    origins[3:, 2] += 2.0
+    order = [4, 0, 5, 2, 1, 3]
+    write_multiframe(tmp_path / "enhanced.dcm", values[:, :, order], origins[order], pixel_mm=0.5)
+    volume = read_volume(tmp_path)
+    assert np.array_equal(volume.hu, values)
+    assert volume.in_plane_spacing_mm == pytest.approx((0.5, 0.5))
+    assert np.diff(volume.slice_positions_mm) == pytest.approx([5, 5, 7, 5, 5])
+    assert volume.info.slice_thickness_mm == 5.0
+
+
+def test_a_multiframe_file_that_does_not_say_where_its_frames_lie_is_refused(tmp_path: Path) -> None:
+    write_multiframe(tmp_path / "capture.dcm", hu(6), axial_origins(6), placed=False)
+    with pytest.raises(InputError, match="does not say where its slices lie"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ContrastBolusAgent": "Iohexol"},
+        {"SeriesDescription": "CTA Head"},
+        {"SeriesDescription": "Angio 0.6"},
+        {"SeriesDescription": "Head with contrast"},
+        {"SeriesDescription": "HEAD C+"},
+    ],
+)
+def test_the_plain_scan_goes_before_a_thinner_one_with_contrast(tmp_path: Path, tags: dict) -> None:
+    write_series(tmp_path / "a", hu(5), axial_origins(5), SeriesDescription="Head without contrast")
+    write_series(tmp_path / "b", hu(9), axial_origins(9), SliceThickness=0.6, SeriesNumber=3, **tags)
+    assert read_volume(tmp_path).info.description == "Head without contrast"
+
+
+def test_one_odd_image_does_not_spoil_a_series(tmp_path: Path) -> None:
+    uid = "1.2.3.4.5"
+    write_series(tmp_path / "a scout", hu(1), axial_origins(1), series_uid=uid, ImageType=["ORIGINAL", "LOCALIZER"])
+    write_series(tmp_path / "b", hu(5), axial_origins(5), series_uid=uid)
+    write_series(tmp_path / "c", hu(1), axial_origins(1), series_uid=uid, ImagePositionPatient=None)
+    write_series(tmp_path / "d", hu(1), axial_origins(1), series_uid=uid, PixelSpacing="1.0")
+    volume = read_volume(tmp_path)
+    assert volume.hu.shape[2] == 5
+    assert any("3 of 8 images" in note for note in volume.info.notes)
+
+
+def test_directions_that_differ_by_rounding_are_the_same(tmp_path: Path) -> None:
+    uid = "1.2.3.4.6"
+    for name, lean, part in (("a", 0.0044, slice(0, 3)), ("b", 0.0046, slice(3, 6))):
+        turned = (np.cos(lean), np.sin(lean), 0.0), (-np.sin(lean), np.cos(lean), 0.0)
+        write_series(tmp_path / name, hu(6)[:, :, part], axial_origins(6)[part], *turned, series_uid=uid)
+    assert read_volume(tmp_path).hu.shape[2] == 6
+
+
+def test_a_spacing_of_one_value_is_refused_in_words(tmp_path: Path) -> None:
+    write_series(tmp_path, hu(), axial_origins(4), PixelSpacing="1.0")
+    with pytest.raises(InputError, match="PixelSpacing missing"):
+        read_volume(tmp_path)
+
+
+def test_an_assumed_thickness_is_said(tmp_path: Path) -> None:
+    write_series(tmp_path, hu(1), axial_origins(1), SliceThickness=None)
+    assert any("1 mm was assumed" in note for note in read_volume(tmp_path).info.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "description"),
+    [
+        ("Müller^Jörg", "1", "MUELLER Head JOERG"),
+        ("Müller^Jörg", "1", "Muller_Head jorg"),
+        ("A^B", "00123456", "Head 123456"),
+        ("Bone^James", "7", "BONE Head"),
+    ],
+)
+def test_a_name_is_hidden_however_it_is_written(tmp_path: Path, name: str, number: str, description: str) -> None:
+    tags = {
+        "PatientName": name,
+        "PatientID": number,
+        "SeriesDescription": description,
+        "SpecificCharacterSet": "ISO_IR 192",
+    }
+    write_series(tmp_path, hu(), axial_origins(4), **tags)
+    shown = read_volume(tmp_path).info.description
+    assert "Head" in shown
+    assert not set(shown.replace("_", " ").split()) & (set(description.replace("_", " ").split()) - {"Head"})
+
+
+def test_a_patient_called_bone_does_not_make_a_sharp_series_soft(tmp_path: Path) -> None:
+    write_series(tmp_path, hu(), axial_origins(4), PatientName="Bone^James", SeriesDescription="BONE")
+    (series,) = find_series(tmp_path.iterdir())
+    assert series.is_sharp

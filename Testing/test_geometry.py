@@ -117,3 +117,14 @@ def test_a_grid_that_leans_in_two_directions_is_refused() -> None:
 def test_a_volume_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         volume().affine = np.eye(4)  # type: ignore[misc]
+
+
+def test_a_jump_sideways_in_the_midst_of_a_stack_is_noticed() -> None:
+    origins = np.stack([np.zeros(20), np.zeros(20), 5.0 * np.arange(20)], axis=1)
+    assert volume((4, 5, 20), slice_origins_mm=origins).is_regular
+    origins[8:14, 0] += 15.0
+    v = volume((4, 5, 20), slice_origins_mm=origins)
+    assert v.tilt_deg == 0
+    assert not v.is_straight
+    assert not v.is_regular
+    assert v.sideways_mm.max() == pytest.approx(15.0)

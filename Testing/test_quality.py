@@ -119,3 +119,24 @@ def test_tilt_and_uneven_gaps_of_the_real_head_are_said(shared_data: Path) -> No
     warnings = said(mended_values(read_volume(shared_data / "head-ct-dicom")))
     assert "Gantry tilt of 18.5 degrees" in warnings
     assert "unevenly spaced (1.08 to 7.00 mm)" in warnings
+
+
+@pytest.mark.parametrize("padding", [-2000, -1024, -500])
+def test_raw_values_are_known_in_spite_of_padding(head: Volume, padding: int) -> None:
+    raw = np.rint(np.random.default_rng(0).normal(head.hu + 1024, 4)).clip(min=0)
+    raw[:12, :12] = padding
+    mended = mended_values(with_values(head, raw))
+    assert "1024 was taken off" in " ".join(mended.info.notes)
+    brain = mended.hu[head.hu == 32]
+    assert float(np.median(brain)) == pytest.approx(32, abs=2)
+
+
+def test_a_head_without_its_surroundings_is_not_called_raw(head: Volume) -> None:
+    cut = np.where(np.abs(head.hu - 45) < 60, head.hu, -1024)
+    assert "1024 was taken off" not in " ".join(mended_values(with_values(head, cut)).info.notes)
+
+
+def test_a_sideways_jump_is_said(head: Volume) -> None:
+    origins = head.origins_mm.copy()
+    origins[8:14, 0] += 15.0
+    assert "jump sideways by up to 15 mm" in said(dataclasses.replace(head, slice_origins_mm=origins))

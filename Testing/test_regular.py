@@ -118,3 +118,26 @@ def test_a_tilt_moves_pixels_and_mixes_none() -> None:
     values = np.asfortranarray(np.arange(volume.hu.size, dtype=np.float32).reshape(volume.hu.shape))
     regular = RegularGrid(volume).forward(values, outside=-1)
     assert set(np.unique(regular)) - {-1.0} == set(np.unique(values))
+
+
+def test_a_bleed_on_thin_slices_of_an_uneven_scan_is_seen() -> None:
+    heights = np.concatenate([np.arange(12) * 1.0, 11 + 5.0 * np.arange(1, 21)])
+    origins = np.stack([np.zeros(32), np.zeros(32), heights], axis=1)
+    hu = np.zeros((8, 8, 32), np.float32)
+    hu[3:5, 3:5, 3:6] = 70
+    grid = RegularGrid(Volume(np.asfortranarray(hu), np.diag([1.0, 1.0, 3.4, 1.0]), origins))
+    assert grid.spacing_mm[2] == pytest.approx(1.0)
+    assert grid.forward(hu).max() == 70
+    assert np.array_equal(grid.back(grid.forward(hu)), hu)
+
+
+def test_slices_that_jumped_sideways_are_moved_back() -> None:
+    origins = np.stack([np.zeros(20), np.zeros(20), 5.0 * np.arange(20)], axis=1)
+    origins[8:14, 0] += 15.0
+    hu = np.zeros((40, 8, 20), np.float32)
+    hu[20, 4, :] = 70  # a rod along the stack as the scanner saw it ...
+    hu[:, :, 8:14] = np.roll(hu[:, :, 8:14], -15, axis=0)
+    grid = RegularGrid(Volume(np.asfortranarray(hu), np.diag([1.0, 1.0, 5.0, 1.0]), origins))
+    straight = grid.forward(hu)
+    assert len({tuple(place) for place in np.argwhere(straight == 70)[:, :2].tolist()}) == 1  # ... is straight again
+    assert np.array_equal(grid.back(straight), hu)

@@ -179,3 +179,10 @@ def test_the_slices_shown_hold_the_largest_lesion(done: Segmentation, empty: Seg
     shown = slices_to_show(empty, [])
     assert shown == sorted(set(shown))
     assert 1 < len(shown) <= 12
+
+
+def test_json_gathers_numbers_on_a_line_and_leaves_texts_alone() -> None:
+    values = {"gaps": [1.0, -2.5e-7, 3], "text": "[ HEAD ]  [\n 1 ]", "names": ["a  b", "c"], "empty": []}
+    text = to_json(values)
+    assert json.loads(text) == values
+    assert '"gaps": [1.0, -2.5e-07, 3]' in text

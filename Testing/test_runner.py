@@ -65,7 +65,7 @@ def test_running_out_of_gpu_memory_makes_the_tiles_smaller_and_then_leaves_the_g
 def test_tiles_without_brain_are_skipped(small_ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
     runner = Runner(CPU, small_ensemble, Tiling((16, 16, 8), (2, 2, 1)), [])
-    network = small_ensemble.baked(0, (3.0, 3.0, 8.0), CPU, torch.float32)
+    network = small_ensemble.baked(0, (3.0, 3.0, 8.0), CPU, runner.dtype)
     monkeypatch.setattr(small_ensemble, "baked", lambda *_: lambda x: (ran.append(1), network(x))[1])
     air = torch.full((40, 40, 10), -1000.0)
     air[20:30, 20:30, 4:6] = 40
@@ -106,3 +106,45 @@ def test_a_gpu_gives_the_answer_of_the_cpu(small_ensemble: Ensemble) -> None:
     on_cpu = Runner(CPU, small_ensemble, None, []).run(0, HU, HEAD.spacing_mm, Tracker(1, None))
     on_gpu = Runner(torch.device("cuda"), small_ensemble, None, []).run(0, HU, HEAD.spacing_mm, Tracker(1, None))
     assert float((on_cpu - on_gpu).abs().mean()) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing"),
+    [
+        ((512, 512, 2), (0.5, 0.5, 5.0)),
+        ((512, 512, 6), (0.5, 0.5, 1.0)),
+        ((1024, 1024, 1), (0.25, 0.25, 5.0)),
+        ((60, 60, 500), (1.0, 1.0, 1.0)),
+    ],
+)
+def test_thin_stacks_are_tiled_too(size: tuple, spacing: tuple, small_ensemble: Ensemble) -> None:
+    runner = Runner(CPU, small_ensemble, None, [])
+    runner.budget_bytes = 1
+    tiles = plan_tiles(size, runner.largest_tiling(size, spacing))
+    assert len(tiles) > 1
+    covered = torch.zeros(size, dtype=torch.bool)
+    for tile in tiles:
+        covered[tile.kept] = True
+    assert covered.all()
+
+
+def test_running_out_of_the_computers_own_memory_ends_in_a_memory_error(
+    small_ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_tiles(*_: object) -> torch.Tensor:
+        return torch.empty(10**15)
+
+    monkeypatch.setattr(Runner, "run_tiles", run_tiles)
+    with pytest.raises(MemoryError):
+        Runner(CPU, small_ensemble, None, []).run(0, HU, HEAD.spacing_mm, Tracker(1, None))
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(
+    small_ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_tiles(*_: object) -> torch.Tensor:
+        raise RuntimeError("sizes do not match")
+
+    monkeypatch.setattr(Runner, "run_tiles", run_tiles)
+    with pytest.raises(RuntimeError, match="do not match"):
+        Runner(CPU, small_ensemble, None, []).run(0, HU, HEAD.spacing_mm, Tracker(1, None))

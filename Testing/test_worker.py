@@ -91,7 +91,7 @@ def test_a_request_that_fails_is_one_message_and_the_next_one_works(
         request(scan, out, small_bundle, quality="best"),
         request(scan, out, small_bundle, no_such_option=1),
         {"scan": str(scan)},
-        {**request(scan, out, small_bundle), "out": str(scan.parent / "not there")},
+        {**request(scan, out, small_bundle), "out": str(scan)},
         ["no", "object"],
     ]
     for each in bad:
@@ -178,3 +178,14 @@ def test_killed_at_random_moments_nothing_hangs_and_nothing_is_left(scan: Path, 
         wait_for(worker, is_kind("ended"))
         worker.end()
         assert not worker.folder.exists()
+
+
+def test_an_ended_worker_leaves_no_half_written_results(scan: Path, small_bundle: Path) -> None:
+    worker = WorkerProcess()
+    out = scan.parent / "out"
+    worker.ask(request(scan, out, small_bundle, quality="full"))
+    wait_for(worker, is_kind("progress"))
+    assert [path for path in scan.parent.iterdir() if path.name.endswith(".partial")]
+    worker.end()
+    assert sorted(path.name for path in scan.parent.iterdir()) == ["head scan.nrrd", "out"]
+    assert list(out.iterdir()) == []

@@ -7,7 +7,6 @@ and `case.json` (spacing, volumes, every drawn parameter). A case appears under 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ import torch
 
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import Case, CaseParameters, simulate
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -22,8 +21,6 @@ from ICHSegmentationLib.training.loss import LOSSES
 from ICHSegmentationLib.training.patches import draw_patches
 from ICHSegmentationLib.training.pool import case_folders, read_case
 from ICHSegmentationLib.unet import EquivariantUNet, UNetConfig
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,6 +117,12 @@ class Run:
         self.step = int(metadata["step"])
 
 
+def differences(one: TrainingConfig, other: TrainingConfig) -> str:
+    """The names of the settings that differ."""
+    ours, theirs = one.to_json(), other.to_json()
+    return ", ".join(name for name in ours if ours[name] != theirs[name])
+
+
 def part_of(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -152,8 +155,12 @@ def train(
     run = Run.start(config, device)
     if (out / "checkpoint.safetensors").exists():
         started_with = TrainingConfig.from_json(json.loads((out / "config.json").read_text()))
-        if (started_with.network, started_with.member) != (config.network, config.member):
-            raise InputError(f"{out} holds a run of another network or member; name another folder for this one.")
+        started_with = dataclasses.replace(started_with, steps=config.steps)
+        if started_with != config:
+            raise InputError(
+                f"{out} holds a run of another configuration ({differences(started_with, config)}); only the number "
+                "of steps may change. Name another folder for this one."
+            )
         run.resume(out)
     (out / "config.json").write_text(json.dumps(config.to_json(), indent=1))
     loss_of = LOSSES[config.loss]

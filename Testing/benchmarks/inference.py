@@ -32,7 +32,7 @@ from ICHSegmentationLib.unet import EquivariantUNet
 from ICHSegmentationLib.volume import Volume, as_volume
 
 SIZE, SPACING_MM = (512, 512, 30), (0.45, 0.45, 5.0)
-MEMBERS = 2
+MEMBERS = 8
 LIMITS = {"fast": 45.0, "full": 180.0}
 LIMIT_MB = 4096.0
 NNUNET_PATCH, NNUNET_TILES = (16, 320, 320), 27

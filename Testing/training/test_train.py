@@ -61,7 +61,7 @@ def test_members_see_different_cases(pool: Path) -> None:
 def test_a_run_of_another_network_is_not_continued(pool: Path, tmp_path: Path) -> None:
     train(dataclasses.replace(CONFIG, steps=1), pool, tmp_path / "run")
     other = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, num_radial_basis=(3, 3)))
-    with pytest.raises(InputError, match="another network or member"):
+    with pytest.raises(InputError, match=r"another configuration \(network\)"):
         train(other, pool, tmp_path / "run")
 
 

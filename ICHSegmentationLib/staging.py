@@ -1,0 +1,114 @@
+"""Folders that results are written to before they take their place, so that none is ever half there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ICHSegmentationLib.errors import OutputError
+
+RESULTS = (
+    "segmentation.nii.gz",
+    "segmentation.seg.nrrd",
+    "probability.nii.gz",
+    "lesions.csv",
+    "statistics.json",
+    "overview.png",
+    "regular_scan.nii.gz",
+    "regular_segmentation.nii.gz",
+    "generated_ct.nii.gz",
+    "generated_truth.nii.gz",
+)
+
+
+class Staging:
+    """Where a process writes what is not finished: a folder beside the results, and one for temporary files."""
+
+    def __init__(self) -> None:
+        self.partial: Path | None = None
+        self.scratch: Path | None = None
+
+    @contextmanager
+    def temporary_files(self) -> Iterator[None]:
+        """Puts all temporary files of this process into one folder of its own, which `discard` removes."""
+        before = tempfile.tempdir
+        self.scratch = Path(tempfile.mkdtemp(prefix="ich-"))
+        tempfile.tempdir = str(self.scratch)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+            self.discard()
+
+    @contextmanager
+    def folder(self, out: Path, overwrite: bool) -> Iterator[Path]:
+        """A folder beside `out`; what is written there moves to `out` if all goes well.
+
+        Results of another run that are in `out` go: none of them may be taken for one of this run.
+        """
+        out = out.resolve()
+        if out.exists() and not out.is_dir():
+            raise OutputError(f"{out} is a file; a folder for the results is wanted.")
+        if out.is_dir() and any(out.iterdir()) and not overwrite:
+            raise OutputError(f"{out} is not empty; name another folder, or --overwrite to replace results there.")
+        self.partial = partial_of(out, os.getpid())
+        try:
+            with told_as_output_error(out):
+                self.partial.mkdir(parents=True)
+            yield self.partial
+            with told_as_output_error(out):
+                publish(self.partial, out)
+        finally:
+            self.discard_partial()
+
+    def discard_partial(self) -> None:
+        if self.partial is not None:
+            remove(self.partial)
+            self.partial = None
+
+    def discard(self) -> None:
+        """Removes whatever is not finished."""
+        self.discard_partial()
+        if self.scratch is not None:
+            remove(self.scratch)
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder even while another thread goes on writing into it: a file takes its place meanwhile."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    try:
+        folder.rename(gone)
+        folder.touch()
+    except OSError:  # not there, or (Windows) with open files
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.unlink()
+
+
+def partial_of(out: Path, process: int) -> Path:
+    """The folder that a process fills before it becomes `out`."""
+    return out.with_name(f".{out.name}.{process}.partial")
+
+
+def publish(partial: Path, out: Path) -> None:
+    if not out.exists():
+        partial.rename(out)
+        return
+    new = sorted(partial.iterdir())
+    for name in set(RESULTS) - {file.name for file in new}:
+        (out / name).unlink(missing_ok=True)
+    for file in new:
+        os.replace(file, out / file.name)
+
+
+@contextmanager
+def told_as_output_error(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"results cannot be written to {out}: {error.strerror or error}.") from None
