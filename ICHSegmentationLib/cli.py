@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ def run_demo(options: argparse.Namespace, staging: Staging) -> None:
 
     from ICHSegmentationLib.ensemble import load_bundle
     from ICHSegmentationLib.pipeline import segment_file
-    from ICHSegmentationLib.report import summary
+    from ICHSegmentationLib.report import summary, write_files
     from ICHSegmentationLib.simulation.demo import demo_case, write_demo_scan
 
     with staging.folder(options.out, options.overwrite) as folder, Bar() as bar:
@@ -140,7 +141,8 @@ def run_demo(options: argparse.Namespace, staging: Staging) -> None:
         with torch.inference_mode():
             case = demo_case(options.seed)
         scan = write_demo_scan(case, folder)
-        result = segment_file(scan, folder, ensemble, chosen(options), bar.show, title="Generated head, ")
+        write = partial(write_files, title="Generated head, ")
+        result = segment_file(scan, folder, ensemble, chosen(options), bar.show, write)
     print("A generated head (no patient) with a bleed of known volume was segmented.")
     print(summary(result.statistics))
     print(f"True volume     {sum(case.volume_ml.values()):.1f} mL, measured {result.segmentation.volume_ml:.1f} mL")

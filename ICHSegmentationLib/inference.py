@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ICHSegmentationLib.patches import Size, Tiling
 from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.runner import Progress, Runner, Tracker
 from ICHSegmentationLib.unet import EquivariantUNet
+
+logger = logging.getLogger(__name__)
 
 FAST_IN_PLANE_MM = 1.0
 FAST_SLICE_MM = 2.5
@@ -111,6 +114,7 @@ def segment(
 
     cropped = torch.from_numpy(hu[head.box])
     working, spacing_mm = working_grid(cropped, grid.spacing_mm, level)
+    logger.info("%s quality on %s: %s voxels of %s mm", level, where, list(working.shape), spacing_mm)
     runner = Runner(where, ensemble, tiling, warnings)
     tracker = Tracker(len(networks), on_progress)
     total = np.zeros(volume.hu.shape, np.float32, order="F")

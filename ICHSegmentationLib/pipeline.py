@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from ICHSegmentationLib.ensemble import Ensemble
@@ -19,6 +20,7 @@ from ICHSegmentationLib.runner import Progress
 from ICHSegmentationLib.volume import Volume, read_volume
 
 Report = Callable[[str, float, str], None]  # stage, share of it that is done (0..1), detail
+Write = Callable[[Path, Segmentation, list[Lesion]], None]
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,33 @@ class Result:
 
 
 def segment_file(
-    path: Path, folder: Path, ensemble: Ensemble, options: SegmentationOptions, report: Report, title: str = ""
+    path: Path,
+    folder: Path,
+    ensemble: Ensemble,
+    options: SegmentationOptions,
+    report: Report,
+    write: Write = write_files,
+    prepare: Callable[[Volume], Volume] = lambda volume: volume,
 ) -> Result:
-    """Segments the scan at `path` and writes all results into `folder`, which must exist."""
+    """Segments the scan at `path` and writes the results into `folder`, which must exist.
+
+    Args:
+        path: see `volume.read_volume`.
+        folder: for the results.
+        ensemble: see `ensemble.load_bundle`.
+        options: what the user chose.
+        report: is told how far the work is.
+        write: writes all but the statistics: `report.write_files`, or `write_arrays`.
+        prepare: adds what is known of the scan beside its file.
+    """
     started = time.perf_counter()
 
     def on_slice(done: int, slices: int) -> None:
         report("reading", done / slices, f"slice {done} of {slices}")
 
     report("reading", 0.0, "")
-    volume = read_volume(path, options.series, on_slice)
-    return segment_volume(volume, folder, ensemble, options, report, time.perf_counter() - started, title)
+    volume = prepare(read_volume(path, options.series, on_slice))
+    return segment_volume(volume, folder, ensemble, options, report, write, time.perf_counter() - started)
 
 
 def segment_volume(
@@ -61,10 +79,10 @@ def segment_volume(
     ensemble: Ensemble,
     options: SegmentationOptions,
     report: Report,
+    write: Write = write_files,
     seconds_reading: float = 0.0,
-    title: str = "",
 ) -> Result:
-    """Segments a scan in memory and writes all results into `folder`, which must exist."""
+    """Segments a scan in memory and writes the results into `folder`, which must exist."""
 
     def on_progress(progress: Progress) -> None:
         member = f"member {progress.member} of {progress.members}"
@@ -83,12 +101,18 @@ def segment_volume(
     started = time.perf_counter()
     report("writing", 0.0, "")
     lesions = find_lesions(segmentation.mask, segmentation.volume)
-    write_files(folder, segmentation, lesions, title)
+    write(folder, segmentation, lesions)
     timing = Timing(seconds_reading, segmentation.seconds, time.perf_counter() - started)
     values = statistics(segmentation, lesions, ensemble, timing, peak_memory_mb())
     write_statistics(folder, values)
     report("writing", 1.0, "")
     return Result(segmentation, lesions, values)
+
+
+def write_arrays(folder: Path, segmentation: Segmentation, lesions: list[Lesion]) -> None:
+    """`mask.npy` (uint8) and `probability.npy` (float32), [z, y, x] as Slicer has it: fast, for a program to take."""
+    np.save(folder / "mask.npy", segmentation.mask.T.astype(np.uint8))
+    np.save(folder / "probability.npy", segmentation.probability.T)
 
 
 def peak_memory_mb() -> float:

@@ -120,8 +120,8 @@ def summary(values: dict[str, Any]) -> str:
     return "\n".join([*lines, values["disclaimer"]])
 
 
-def write_files(folder: Path, segmentation: Segmentation, lesions: list[Lesion], title: str) -> None:
-    """Writes all but the statistics into `folder`."""
+def write_files(folder: Path, segmentation: Segmentation, lesions: list[Lesion], title: str = "") -> None:
+    """Writes all but the statistics into `folder`; `title` begins the picture's."""
     volume = segmentation.volume
     mask = segmentation.mask.astype(np.uint8)
     write_image_file(folder / "segmentation.nii.gz", mask, volume.affine, NIFTI_NOTES)

@@ -1,9 +1,13 @@
 """The process that Slicer talks to: one JSON object a line, requests in, messages out; alive between scans.
 
-Started as `python -m ICHSegmentationLib.worker`. A request (standard input) names a scan, a folder for the results,
-the options and, if it is not the bundled one, the ensemble:
+Started as `python -m ICHSegmentationLib.worker`. A request (standard input) names
 
-    {"scan": "/tmp/x/scan.nrrd", "out": "/tmp/x/results", "options": {"device": "auto"}, "bundle": null}
+    scan        path of the scan
+    out         folder for the results; it appears, or changes, when all of them are written
+    options     of `pipeline.SegmentationOptions`, optional
+    bundle      folder of another ensemble than the bundled one, optional
+    arrays      true: `mask.npy` and `probability.npy` instead of files for people, optional
+    scan_info   what is known of the scan beside its file, optional: "slice_origins_mm" (RAS, a row a slice), "notes"
 
 Messages (standard output) carry their kind under "message":
 
@@ -25,10 +29,14 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+import numpy as np
+
 from ICHSegmentationLib.errors import ICHError, InputError
+from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.staging import Staging
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; torch reads this at its first large allocation
@@ -83,18 +91,65 @@ class Ensembles:
         return self.ensemble
 
 
+@dataclass(frozen=True)
+class Job:
+    """A request that was understood."""
+
+    scan: Path
+    out: Path
+    options: Any  # SegmentationOptions
+    bundle: Path | None
+    arrays: bool
+    slice_origins_mm: list[list[float]] | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: dict[str, Any]) -> Job:
+        from ICHSegmentationLib.pipeline import SegmentationOptions
+
+        try:
+            info = request.get("scan_info") or {}
+            return cls(
+                scan=Path(request["scan"]),
+                out=Path(request["out"]),
+                options=SegmentationOptions(**request.get("options", {})),
+                bundle=Path(request["bundle"]) if request.get("bundle") else None,
+                arrays=bool(request.get("arrays")),
+                slice_origins_mm=info.get("slice_origins_mm"),
+                notes=tuple(info.get("notes", ())),
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"the request is not understood: {error}.") from None
+
+    def informed(self, volume: Volume) -> Volume:
+        """The scan with what is known beside its file."""
+        if self.slice_origins_mm is not None:
+            origins = np.array(self.slice_origins_mm, float)
+            if origins.shape != (volume.hu.shape[2], 3):
+                raise InputError(f"{len(origins)} slice origins were sent for {volume.hu.shape[2]} slices.")
+            volume = replace(volume, slice_origins_mm=origins)
+        return replace(volume, info=replace(volume.info, notes=(*volume.info.notes, *self.notes)))
+
+
 def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages) -> None:
     """Does one request; every way it can end is a message."""
     try:
-        scan, out, options, bundle = understood(request)
-        from ICHSegmentationLib.pipeline import segment_file
+        job = Job.of(request)
+        from ICHSegmentationLib.pipeline import segment_file, write_arrays, write_files
 
-        with Staging().folder(out, overwrite=True) as folder:
-            ensemble = ensembles.get(bundle)
-            result = segment_file(scan, folder, ensemble, options, ProgressMessages(messages))
+        with Staging().folder(job.out, overwrite=True) as folder:
+            result = segment_file(
+                job.scan,
+                folder,
+                ensembles.get(job.bundle),
+                job.options,
+                ProgressMessages(messages),
+                write_arrays if job.arrays else write_files,
+                job.informed,
+            )
         for warning in result.statistics["warnings"]:
             messages.send("warning", text=warning)
-        messages.send("result", statistics=result.statistics, out=str(out))
+        messages.send("result", statistics=result.statistics, out=str(job.out))
     except ICHError as error:
         messages.send("error", text=str(error), exit_code=error.exit_code)
     except MemoryError:
@@ -102,19 +157,6 @@ def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages) ->
     except Exception as error:  # the process lives on, and the user gets to know all that we know
         text = f"an unexpected {type(error).__name__} stopped the segmentation."
         messages.send("error", text=text, exit_code=1, details=traceback.format_exc())
-
-
-def understood(request: dict[str, Any]) -> tuple[Path, Path, Any, Path | None]:
-    """Scan, folder for the results, options and ensemble of a request."""
-    from ICHSegmentationLib.pipeline import SegmentationOptions
-
-    try:
-        options = SegmentationOptions(**request.get("options", {}))
-        scan, out = Path(request["scan"]), Path(request["out"])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the request is not understood: {error}.") from None
-    bundle = request.get("bundle")
-    return scan, out, options, Path(bundle) if bundle else None
 
 
 def serve(requests: BinaryIO, messages: Messages) -> None:

@@ -189,3 +189,24 @@ def test_an_ended_worker_leaves_no_half_written_results(scan: Path, small_bundle
     worker.end()
     assert sorted(path.name for path in scan.parent.iterdir()) == ["head scan.nrrd", "out"]
     assert list(out.iterdir()) == []
+
+
+def test_arrays_are_those_of_the_files_and_slice_origins_reach_the_measurement(
+    worker: WorkerProcess, scan: Path, small_bundle: Path
+) -> None:
+    files, arrays = scan.parent / "files", scan.parent / "arrays"
+    worker.ask(request(scan, files, small_bundle))
+    plain = wait_for(worker, is_kind("result"))[-1]["statistics"]
+    origins = HEAD.origins_mm * [1.0, 1.0, 1.2]  # the slices lie further apart than the file says
+    info = {"slice_origins_mm": origins.tolist(), "notes": ["A note of Slicer's."]}
+    worker.ask({**request(scan, arrays, small_bundle), "arrays": True, "scan_info": info})
+    heard = wait_for(worker, is_kind("result", "error"))
+    spread = heard[-1]["statistics"]
+    assert sorted(path.name for path in arrays.iterdir()) == ["mask.npy", "probability.npy", "statistics.json"]
+    mask, probability = (np.load(arrays / f"{name}.npy") for name in ("mask", "probability"))
+    assert mask.shape == probability.shape == HEAD.hu.shape[::-1]
+    assert np.array_equal(mask > 0, probability >= 0.5)
+    assert spread["input"]["spacing_mm"][2] == pytest.approx(1.2 * plain["input"]["spacing_mm"][2])
+    assert any(m["message"] == "warning" and m["text"] == "A note of Slicer's." for m in heard)
+    worker.ask({**request(scan, arrays, small_bundle), "scan_info": {"slice_origins_mm": [[0, 0, 0]]}})
+    assert "1 slice origins were sent for" in wait_for(worker, is_kind("error"))[-1]["text"]
