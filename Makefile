@@ -31,7 +31,7 @@ bench: $(VENV)/.installed-dev
 
 # the bundled ensemble on the real scans of ../shared/data
 real-data: $(VENV)/.installed-dev
-	$(BIN)/python Testing/real_data/evaluate.py --out runs/real_data
+	$(BIN)/python Testing/accuracy/real.py --out runs/real_data
 
 clean:
 	rm -rf $(VENV) demo runs build dist
@@ -47,6 +47,5 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	@# Slicer's own MRML code; has no package for every system
-	$(BIN)/pip install --quiet 'slicer-core>=5.11' || echo "slicer-core cannot be had here: its tests will be skipped"
+	sh setup/slicer_tests.sh $(VENV)
 	touch $@

@@ -162,13 +162,16 @@ def kernel_basis(
 ) -> torch.Tensor:
     """The part of the kernel that training does not change, for one pair of degrees.
 
-    Returns [2 degree_out + 1, len(degrees) * num_radial_basis, (2 degree_in + 1) * taps], float32.
+    Returns [len(degrees) * num_radial_basis, 2 degree_out + 1, (2 degree_in + 1) * taps], float32.
     """
     parts = []
     for degree in degrees:
         functions = kernel_functions(spacing_mm, shape, degree).flatten(0, 2)
-        parts.append(torch.einsum("tkm,imo->okit", functions, o3.wigner_3j(degree_in, degree, degree_out)))
-    return torch.cat(parts, dim=1).flatten(2).to(device)
+        parts.append(torch.einsum("tkm,imo->koit", functions, o3.wigner_3j(degree_in, degree, degree_out)))
+    return torch.cat(parts, dim=0).flatten(2).to(device)
+
+
+SMALL_BLOCK = 2**18  # numbers; below, a call costs more than copying its result into place
 
 
 class ContractKernel(torch.autograd.Function):
@@ -177,7 +180,7 @@ class ContractKernel(torch.autograd.Function):
     A kernel of the large presets holds gigabytes: writing it once, with no concatenation or permutation after,
     is what makes it cheap. Called with the kernel's shape [out, in, taps], the paths, the blocks that no path
     reaches, the self-connection [out, in], each path's weights [multiplicity_out, multiplicity_in, q] and each
-    path's basis [2 degree_out + 1, q, (2 degree_in + 1) * taps].
+    path's basis [q, 2 degree_out + 1, (2 degree_in + 1) * taps].
     """
 
     @staticmethod
@@ -196,8 +199,12 @@ class ContractKernel(torch.autograd.Function):
             kernel[rows, columns] = 0
         for path, weight, basis in zip(paths, weights, bases, strict=True):
             block = kernel_block(kernel, path)
-            for component, component_basis in enumerate(basis):
-                torch.bmm(weight, component_basis.expand(len(weight), -1, -1), out=block[:, component])
+            if block.numel() < SMALL_BLOCK:
+                product = weight.flatten(0, 1) @ basis.flatten(1)  # [multiplicity_out * multiplicity_in, ...]
+                block.copy_(product.view(*weight.shape[:2], *basis.shape[1:]).transpose(1, 2))
+                continue
+            for component in range(basis.shape[1]):
+                torch.bmm(weight, basis[:, component].expand(len(weight), -1, -1), out=block[:, component])
         kernel[..., shape[2] // 2] += self_connection
         return kernel
 
@@ -208,9 +215,13 @@ class ContractKernel(torch.autograd.Function):
         grads_weights = []
         for path, basis in zip(ctx.paths, ctx.saved_tensors, strict=True):
             block = kernel_block(grad, path)
-            total = torch.bmm(block[:, 0], basis[0].T.expand(len(block), -1, -1))
-            for component in range(1, len(basis)):
-                total.baddbmm_(block[:, component], basis[component].T.expand(len(block), -1, -1))
+            if block.numel() < SMALL_BLOCK:
+                rows = block.transpose(1, 2).flatten(2).flatten(0, 1)  # [multiplicity_out * multiplicity_in, ...]
+                grads_weights.append((rows @ basis.flatten(1).T).view(len(block), block.shape[2], -1))
+                continue
+            total = torch.bmm(block[:, 0], basis[:, 0].T.expand(len(block), -1, -1))
+            for component in range(1, basis.shape[1]):
+                total.baddbmm_(block[:, component], basis[:, component].T.expand(len(block), -1, -1))
             grads_weights.append(total)
         return (None, None, None, grad[..., grad.shape[2] // 2], *grads_weights, *([None] * len(ctx.paths)))
 

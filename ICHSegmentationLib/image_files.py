@@ -179,7 +179,9 @@ def to_image(array: np.ndarray, affine: np.ndarray) -> sitk.Image:
     return image
 
 
-def write_image_file(path: Path, array: np.ndarray, affine: np.ndarray, metadata: Mapping[str, str]) -> None:
+def write_image_file(
+    path: Path, array: np.ndarray, affine: np.ndarray, metadata: Mapping[str, str], compressed: bool = True
+) -> None:
     """Writes an array [x, y, z] as NIfTI or NRRD with `metadata` as NRRD fields or NIfTI description.
 
     A sheared grid is written as it is: in NRRD as space directions, in NIfTI as the sform.
@@ -188,7 +190,7 @@ def write_image_file(path: Path, array: np.ndarray, affine: np.ndarray, metadata
     for key, value in metadata.items():
         image.SetMetaData(key, value)
     with quiet_itk(), whole_or_not_at_all(path) as partial:
-        sitk.WriteImage(image, str(partial), useCompression=True)
+        sitk.WriteImage(image, str(partial), useCompression=compressed)
         if partial.name.endswith((".nii", ".nii.gz")):
             write_sform(partial, affine)
         # ITK does not notice a full disk: look at what is there

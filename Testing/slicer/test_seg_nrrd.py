@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from host import why_not
 
-slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (pip install slicer-core)")
-vtk = pytest.importorskip("vtk")
+if why_not():
+    pytest.skip(why_not(), allow_module_level=True)
 
-from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: E402
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
-from ICHSegmentationLib.image_files import write_image_file  # noqa: E402
-from ICHSegmentationLib.report import segment_tags  # noqa: E402
-from ICHSegmentationLib.terminology import SEGMENT_COLOR_RGB, SEGMENT_TAGS  # noqa: E402
+from ICHSegmentationLib.image_files import write_image_file
+from ICHSegmentationLib.report import segment_tags
+from ICHSegmentationLib.terminology import SEGMENT_COLOR_RGB, SEGMENT_TAGS
 
 SPACING_MM = np.array([0.5, 0.7, 5.0])
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])

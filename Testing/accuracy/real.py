@@ -1,6 +1,6 @@
 """Judges a bundle on real data: the 36 slices with bleed, the real head without. Run by `make real-data`.
 
-    python Testing/real_data/evaluate.py --bundle Resources/ensemble --out runs/real_data
+    python Testing/accuracy/real.py --bundle Resources/ensemble --out runs/real_data
 
 Beside every figure stands that of the rival: a threshold in an eroded brain mask with morphology, no learning.
 """
