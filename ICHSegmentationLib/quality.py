@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ICHSegmentationLib.dicom import SHARP_KERNELS
+from ICHSegmentationLib.dicom_series import SHARP_KERNELS
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import PADDING_HU, Volume
 from ICHSegmentationLib.head import Head

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ICHSegmentationLib.dicom import choose_series, find_series, read_header, read_series
+from ICHSegmentationLib.dicom import read_series
+from ICHSegmentationLib.dicom_series import choose_series, find_series, read_header
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import ScanInfo, Volume
 from ICHSegmentationLib.image_files import SUFFIXES, is_image_file, read_image_file
