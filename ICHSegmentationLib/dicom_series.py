@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -233,14 +234,17 @@ def slices_of(path: Path, header: Dataset) -> list[Slice]:
         own = Dataset()
         own.update(common)
         own.InstanceNumber = frame + 1
-        for group in (*shared, *each_frame[frame : frame + 1]):
-            for sequence, names in FRAME_GROUPS.items():
-                for item in group.get(sequence, []):
-                    for name in names:
-                        if name in item:
-                            setattr(own, name, item[name].value)
+        for name, value in grouped_values([*shared, *each_frame[frame : frame + 1]]):
+            setattr(own, name, value)
         found.append(Slice(path, own, frame))
     return found
+
+
+def grouped_values(groups: list[Dataset]) -> Iterator[tuple[str, Any]]:
+    """What functional groups say of a frame, by the names of a single image's header."""
+    for sequence, names in FRAME_GROUPS.items():
+        items = [item for group in groups for item in group.get(sequence, [])]
+        yield from ((name, item[name].value) for item in items for name in names if name in item)
 
 
 def choose_series(series: list[Series], wanted: str | None) -> tuple[Series, list[str]]:

@@ -140,10 +140,8 @@ class Volume:
         """Angle by which the stack leans: 0 where each slice lies straight above the one below."""
         if len(self.origins_mm) == 1:
             return 0.0
-        along = self.origins_mm[-1] - self.origins_mm[0]
-        height = abs(along @ self.normal)
-        aside = np.linalg.norm(along - (along @ self.normal) * self.normal)
-        return float(np.rad2deg(np.arctan2(aside, height)))
+        height = abs(self.slice_positions_mm[-1] - self.slice_positions_mm[0])
+        return float(np.rad2deg(np.arctan2(self.sideways_mm[-1], height)))
 
     @cached_property
     def sideways_mm(self) -> np.ndarray:
