@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
+from ICHSegmentationLib.evaluation.commands import add_commands as add_evaluation_commands
 from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
 
@@ -98,6 +99,8 @@ def parser() -> argparse.ArgumentParser:
     bundle.add_argument("--threshold", type=float, default=0.5)
     bundle.add_argument("--trained-on", required=True, help="the training data, in words, for the manifest")
     bundle.set_defaults(command=run_bundle)
+
+    add_evaluation_commands(commands)
     return top
 
 
