@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train one member of an ensemble on simulated cases")
     train.add_argument("cases", type=Path, help="folder of cases from `ich simulate`")
-    train.add_argument("--out", type=Path, required=True, help="folder of the run; goes on from its checkpoint")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
     train.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig, e.g. a run's config.json")
     train.add_argument("--member", type=int, help="which of the ensemble (default: 0)")
@@ -89,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, help="default: the paper's 200,000")
     train.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long, with a checkpoint")
     train.add_argument("--device", default="auto")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
     train.set_defaults(command=run_train)
 
     bundle = commands.add_parser("bundle", help="make an ensemble of trained runs")
@@ -186,6 +187,7 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
 
 def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
+    from ICHSegmentationLib.training.loop import Progress, Sitting
     from ICHSegmentationLib.training.train import TrainingConfig, train
     from ICHSegmentationLib.unet import PRESETS
 
@@ -202,10 +204,12 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     config = dataclasses.replace(config, **{name: value for name, value in wishes.items() if value is not None})
     with Bar() as bar:
 
-        def on_step(step: int, loss: float) -> None:
-            bar.show("training", step / config.steps, f"step {step} of {config.steps}, loss {loss:.3f}")
+        def on_step(progress: Progress) -> None:
+            detail = f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}"
+            bar.show("training", progress.step / progress.steps, detail)
 
-        run = train(config, options.cases, options.out, pick_device(options.device), options.minutes, on_step=on_step)
+        sitting = Sitting(options.resume, options.minutes, on_step=on_step)
+        run = train(config, options.cases, options.out, pick_device(options.device), sitting)
     print(f"Member {config.member} stands at step {run.step} of {config.steps} in {options.out}")
 
 

@@ -12,6 +12,7 @@ import torch
 from helpers import SMALL
 
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.training.loop import Sitting
 from ICHSegmentationLib.training.train import TrainingConfig, member_cases, train
 
 RNG = np.random.default_rng
@@ -23,28 +24,30 @@ def test_a_run_learns(pool: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, steps=80, loss="cross_entropy_and_dice", patch_sizes=((40, 44, 10),), learning_rate=0.03
     )
-    run = train(config, pool, tmp_path / "run", on_step=lambda step, loss: losses.append(loss))
+    run = train(config, pool, tmp_path / "run", sitting=Sitting(on_step=lambda progress: losses.append(progress.loss)))
     assert run.step == 80
     assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:10])
 
 
 def test_a_run_that_was_stopped_ends_the_same_as_one_that_was_not(pool: Path, tmp_path: Path) -> None:
     whole = train(CONFIG, pool, tmp_path / "whole")
-    train(CONFIG, pool, tmp_path / "stopped", minutes=0.0)
+    train(CONFIG, pool, tmp_path / "stopped", sitting=Sitting(minutes=0.0))
     for steps in (2, 3, 6):
-        resumed = train(dataclasses.replace(CONFIG, steps=steps), pool, tmp_path / "stopped")
+        resumed = train(
+            dataclasses.replace(CONFIG, steps=steps), pool, tmp_path / "stopped", sitting=Sitting(resume=True)
+        )
     assert resumed.step == whole.step == 6
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, resumed.network.state_dict()[name]), name
-        assert torch.equal(whole.average.weights[name], resumed.average.weights[name]), name
+    for name, value in whole.system.network.state_dict().items():
+        assert torch.equal(value, resumed.system.network.state_dict()[name]), name
+        assert torch.equal(whole.kept_weights()[name], resumed.kept_weights()[name]), name
 
 
 def test_two_runs_of_one_seed_are_the_same_and_members_differ(pool: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=2)
     first, second = (train(config, pool, tmp_path / name) for name in "ab")
     other = train(dataclasses.replace(config, member=1), pool, tmp_path / "c")
-    assert torch.equal(first.network.bias, second.network.bias)
-    assert not torch.equal(first.network.bias, other.network.bias)
+    assert torch.equal(first.system.network.bias, second.system.network.bias)
+    assert not torch.equal(first.system.network.bias, other.system.network.bias)
 
 
 def test_members_see_different_cases(pool: Path) -> None:
@@ -62,7 +65,7 @@ def test_a_run_of_another_network_is_not_continued(pool: Path, tmp_path: Path) -
     train(dataclasses.replace(CONFIG, steps=1), pool, tmp_path / "run")
     other = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, num_radial_basis=(3, 3)))
     with pytest.raises(InputError, match=r"another configuration \(network\)"):
-        train(other, pool, tmp_path / "run")
+        train(other, pool, tmp_path / "run", sitting=Sitting(resume=True))
 
 
 def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
