@@ -96,4 +96,9 @@ class System(Protocol):
 
 def systems() -> dict[str, System]:
     """The systems by name, each with its paper's settings."""
-    return {}
+    from ICHSegmentationLib.baselines.gcnn import gcnn
+    from ICHSegmentationLib.baselines.se_system import se_unet
+    from ICHSegmentationLib.baselines.steerable import scan_e3nn, so3_steerable
+
+    all_systems: list[System] = [scan_e3nn(), so3_steerable(), se_unet(), gcnn()]
+    return {system.name: system for system in all_systems}
