@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ICHSegmentationLib.data.grids import check_same_grid
 from ICHSegmentationLib.evaluation.metrics import FOUND_SHARE, TOLERANCE_MM, CaseMetrics, measure
-from ICHSegmentationLib.evaluation.pairs import SUBTYPES, Pair, check_same_grid, read_labels
+from ICHSegmentationLib.evaluation.pairs import SUBTYPES, Pair, read_labels
 from ICHSegmentationLib.evaluation.statistics import (
     VOLUME_STRATA,
     Agreement,
@@ -105,24 +106,36 @@ class Evaluation:
         return [getattr(case.metrics, metric) for case in self.cases]
 
 
-def evaluate(pairs: list[Pair], seed: int = 0, on_case: Callable[[int], None] = lambda done: None) -> Evaluation:
-    """Reads and measures every pair; `on_case` is told how many are done.
+def evaluate(
+    pairs: list[Pair],
+    seed: int = 0,
+    ignored: int | None = None,
+    on_case: Callable[[int, int], None] = lambda done, count: None,
+) -> Evaluation:
+    """Reads and measures every pair.
+
+    Args:
+        pairs: from `pairs.find_pairs`.
+        seed: of the bootstrap intervals.
+        ignored: label of reference voxels that count for nothing, neither as bleed nor as none.
+        on_case: is told how many of how many are done.
 
     Raises:
         InputError: a file is no mask, or lies on another grid than its reference.
     """
     cases = []
     for done, pair in enumerate(pairs, 1):
-        cases.append(evaluate_pair(pair))
-        on_case(done)
+        cases.append(evaluate_pair(pair, ignored))
+        on_case(done, len(pairs))
     return summary_of(cases, seed)
 
 
-def evaluate_pair(pair: Pair) -> Case:
-    reference, grid = read_labels(pair.reference)
+def evaluate_pair(pair: Pair, ignored: int | None) -> Case:
+    reference, grid = read_labels(pair.reference, ignored)
     prediction, predicted_grid = read_labels(pair.prediction)
     check_same_grid(pair.case, predicted_grid, grid, ("the prediction", "the reference"))
-    return evaluate_case(pair.case, prediction > 0, reference, grid.spacing_mm)
+    counted = reference != ignored
+    return evaluate_case(pair.case, (prediction > 0) & counted, np.where(counted, reference, 0), grid.spacing_mm)
 
 
 def evaluate_case(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from ICHSegmentationLib.data.grids import check_same_grid
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.evaluate import Case, Evaluation
-from ICHSegmentationLib.evaluation.pairs import Pair, check_same_grid, read_labels
+from ICHSegmentationLib.evaluation.pairs import Pair, read_labels
 from ICHSegmentationLib.geometry import others
 from ICHSegmentationLib.image_files import read_image_file
 from ICHSegmentationLib.report import WINDOW_HU, as_seen
