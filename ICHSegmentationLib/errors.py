@@ -31,3 +31,9 @@ class DeviceError(ICHError):
     """The device asked for is not there, or its memory does not suffice."""
 
     exit_code = 5
+
+
+class StoppedError(ICHError):
+    """A signal asked to stop before all was done; what was done is kept."""
+
+    exit_code = 130

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases
-from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, Size, draw_batch
+from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, Size, draw_batch, unchanged
 from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, trained_networks
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.baselines.tiled import Answer, TiledPredictor
@@ -112,7 +112,12 @@ class PatchSystem:
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the networks one after the other in `out/network_K`; see `system.System.train`."""
         begin_run(out, self.name, self.settings, seed)
-        shares = Shares(budget.minutes)
+        self.train_networks(data, out, budget, Shares(budget.minutes), device, seed)
+
+    def train_networks(
+        self, data: Path, out: Path, budget: Budget, shares: Shares, device: torch.device, seed: int
+    ) -> bool:
+        """Trains or goes on with the networks; returns whether a signal asked to stop."""
         recipe, training = self.recipe_of(self.settings), self.settings.training
         cases = prepare_cases(data, out / "cases", recipe.prepare)
         count = min(budget.networks or training.networks, training.networks)
@@ -121,7 +126,8 @@ class PatchSystem:
             described = dataclasses.asdict(self.settings) | {"system": self.name, "member": member, "seed": seed}
             job = Job(recipe, training, cases, member, seed, device)
             if job.run(described, budget.steps, out / f"network_{member}", sitting).stopped_by_signal:
-                return
+                return True
+        return False
 
     def load(self, run: Path, device: torch.device) -> TiledPredictor:
         """The mean of the run's networks, with the run's own settings; see `system.System.load`."""
@@ -163,13 +169,13 @@ class Job:
         return Trained(
             network=network,
             optimizer=self.recipe.optimizer(network.parameters(), self.training.learning_rate),
-            batch=lambda number: self.batch(entries, (self.seed, self.member, number)),
+            batch=lambda number: self.batch(entries, (self.seed, self.member, number), self.recipe.change),
             loss=lambda batch: self.loss(network, batch),
             average=None if epsilon is None else WeightAverage(network, epsilon),
             validate=None if self.training.patience is None else partial(self.score, validated),
         )
 
-    def batch(self, entries: list[Entry], seed: tuple[int, ...]) -> PatchBatch:
+    def batch(self, entries: list[Entry], seed: tuple[int, ...], change: Change) -> PatchBatch:
         training = self.training
         rng = np.random.default_rng(seed)
         return draw_batch(
@@ -177,7 +183,7 @@ class Job:
             training.patch,
             training.patches_per_step,
             training.bleed_share,
-            self.recipe.change,
+            change,
             rng,
             self.device,
         )
@@ -191,5 +197,5 @@ class Job:
         for index in validated:
             for number in range(math.ceil(self.training.validation_patches / self.training.patches_per_step)):
                 seed = (self.seed, self.member, index, number, VALIDATION)
-                losses.append(float(self.loss(network, self.batch([Entry(self.cases[index])], seed))))
+                losses.append(float(self.loss(network, self.batch([Entry(self.cases[index])], seed, unchanged))))
         return -float(np.mean(losses))

@@ -96,9 +96,11 @@ class System(Protocol):
 
 def systems() -> dict[str, System]:
     """The systems by name, each with its paper's settings."""
+    from ICHSegmentationLib.baselines.coarse_fine import CoarseFine
     from ICHSegmentationLib.baselines.gcnn import gcnn
+    from ICHSegmentationLib.baselines.nnunet import NnUNet
     from ICHSegmentationLib.baselines.se_system import se_unet
     from ICHSegmentationLib.baselines.steerable import scan_e3nn, so3_steerable
 
-    all_systems: list[System] = [scan_e3nn(), so3_steerable(), se_unet(), gcnn()]
+    all_systems: list[System] = [scan_e3nn(), so3_steerable(), se_unet(), NnUNet(), CoarseFine(), gcnn()]
     return {system.name: system for system in all_systems}

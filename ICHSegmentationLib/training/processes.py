@@ -63,6 +63,11 @@ def started_together() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_first_process() -> bool:
+    """Whether this is the one that writes files and prints; also before the processes have joined."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: each takes the GPU of its number on this machine."""
     if device.type == "cuda" and started_together() > 1:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import logging
 import math
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.averaging import WeightAverage
-from ICHSegmentationLib.training.checkpoint import Run, System
+from ICHSegmentationLib.training.cases import TrainingCases
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
-from ICHSegmentationLib.training.loss import LOSSES
+from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
 from ICHSegmentationLib.training.patches import Batch, draw_patches
-from ICHSegmentationLib.training.pool import case_folders, read_case
+from ICHSegmentationLib.training.processes import own_device
+from ICHSegmentationLib.training.validation import Validation
 from ICHSegmentationLib.unet import EquivariantUNet, UNetConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,9 @@ class TrainingConfig:
         patch_sizes: voxels along x, y, z, at most; one of them is drawn for each step.
         patches_per_step: drawn from one case, so that they share its spacing.
         bleed_share: share of patches centred on bleed.
-        subset: share of the cases this member sees.
-        batches_per_step, precision: see `loop.LoopConfig`.
+        subset: share of the cases (or heads, where several cases are of one) this member sees.
+        batches_per_step, precision, validate_every, patience: see `loop.LoopConfig`.
+        validation_cases: of those it does not see, how many it is validated on, at most.
     """
 
     network: UNetConfig
@@ -59,6 +69,9 @@ class TrainingConfig:
     subset: float = 0.8
     batches_per_step: int = 1
     precision: str = "float32"
+    validate_every: int = 1000
+    validation_cases: int = 16
+    patience: int | None = None
 
     def loop(self) -> LoopConfig:
         return LoopConfig(
@@ -67,7 +80,21 @@ class TrainingConfig:
             batches_per_step=self.batches_per_step,
             gradient_clip=self.gradient_clip,
             precision=self.precision,
+            validate_every=self.validate_every,
+            patience=self.patience,
         )
+
+    def check(self) -> None:
+        """Raises an InputError for what cannot be trained."""
+        self.loop()
+        if self.loss not in LOSSES:
+            raise InputError(f"the loss must be one of {', '.join(LOSSES)}; found {self.loss!r}.")
+        least = {"steps": 1, "batches_per_step": 1, "patches_per_step": 1, "validate_every": 1, "member": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise InputError(f"{name} must be {value} or more; found {getattr(self, name)}.")
+        if not self.patch_sizes or min(min(size) for size in self.patch_sizes) < 1:
+            raise InputError(f"patch_sizes must name at least one size in whole voxels; found {self.patch_sizes}.")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -84,18 +111,45 @@ class TrainingConfig:
 
 
 def train(
-    config: TrainingConfig, pool: Path, out: Path, device: torch.device | str = "cpu", sitting: Sitting = UNTIL_DONE
+    config: TrainingConfig,
+    cases: TrainingCases,
+    out: Path,
+    device: torch.device | str = "cpu",
+    sitting: Sitting = UNTIL_DONE,
 ) -> Run:
-    """Trains one member on a pool of cases; see `loop.train_system` for when it stops and what it leaves in `out`.
+    """Trains one member; see `loop.train_system` for when it stops and what it leaves in `out`.
 
-    Patches depend on seed, member and the batch's number alone, so on the same pool a resumed run ends the same as
+    Patches depend on seed, member and the batch's number alone, so on the same cases a resumed run ends the same as
     one that was never stopped.
+
+    Raises:
+        InputError: patience is asked for and there is nothing to validate on, or see `loop.train_system`.
     """
-    system = equivariant_system(config, member_cases(pool, config), torch.device(device))
-    return train_system(system, config.loop(), config.to_json(), out, sitting)
+    config.check()
+    if config.patience is not None and not cases.validation:
+        raise InputError("to stop when the score gets no better, cases to validate on are wanted: a subset below 1.")
+    device = own_device(torch.device(device))
+    if sitting.resume or not (out / CHECKPOINT).exists():
+        note_cases(cases, out)
+    return train_system(equivariant_system(config, cases, device), config.loop(), config.to_json(), out, sitting)
 
 
-def equivariant_system(config: TrainingConfig, cases: list[Path], device: torch.device) -> System:
+def note_cases(cases: TrainingCases, out: Path) -> None:
+    """Writes `cases.json`, which cases the member saw; warns if an earlier sitting saw others."""
+    path = out / "cases.json"
+    names = {
+        "training": [folder.name for folder in cases.training],
+        "validation": [folder.name for folder in cases.validation],
+    }
+    if path.exists() and json.loads(path.read_text()) != names:
+        logger.warning("%s was begun on other cases: its result will be that of neither", out)
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f".cases.{os.getpid()}.partial"
+    partial.write_text(json.dumps(names, indent=1))
+    partial.replace(path)
+
+
+def equivariant_system(config: TrainingConfig, cases: TrainingCases, device: torch.device) -> System:
     """The member's network, what it sees and what it is asked to minimise."""
     torch.manual_seed(config.seed * 1000 + config.member)
     network = EquivariantUNet(config.network).to(device)
@@ -103,14 +157,15 @@ def equivariant_system(config: TrainingConfig, cases: list[Path], device: torch.
 
     def batch(number: int) -> Batch:
         rng = np.random.default_rng((config.seed, config.member, number))
-        case = read_case(cases[int(rng.integers(len(cases)))])
+        case = cases.drawn(number, rng)
         patch_size = config.patch_sizes[int(rng.integers(len(config.patch_sizes)))]
         return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device)
 
     def loss(batch: Batch) -> torch.Tensor:
-        return loss_of(network(batch.channels, batch.spacing_mm), batch.bleed, batch.counted)
+        logits = bleed_logit(network(batch.channels, batch.spacing_mm))
+        return loss_of(logits.float(), batch.bleed, batch.counted)
 
-    return System(
+    system = System(
         network=network,
         optimizer=torch.optim.Adam(network.parameters(), config.learning_rate),
         batch=batch,
@@ -118,15 +173,25 @@ def equivariant_system(config: TrainingConfig, cases: list[Path], device: torch.
         learning_rate=config.learning_rate_at,
         average=WeightAverage(network, config.average_epsilon),
     )
+    if cases.validation and config.validation_cases:
+        seen = LateValidation(config, cases, device)
+        system.validate, system.picture = seen.score, seen.picture
+    return system
 
 
-def member_cases(pool: Path, config: TrainingConfig) -> list[Path]:
-    """The member's own share of the pool: whether a case belongs to it depends on the case's number alone."""
-    chosen = [
-        folder
-        for folder in case_folders(pool)
-        if np.random.default_rng((config.seed, config.member, int(folder.name.split("_")[1]))).random() < config.subset
-    ]
-    if not chosen:
-        raise InputError(f"{pool} holds no complete case for this member; simulate more first.")
-    return chosen
+class LateValidation:
+    """Validation whose patches are cut when they are first needed: until then their cases may not be there."""
+
+    def __init__(self, config: TrainingConfig, cases: TrainingCases, device: torch.device) -> None:
+        self.config, self.cases, self.device = config, cases, device
+
+    @cached_property
+    def patches(self) -> Validation:
+        cases = [self.cases.read(folder) for folder in self.cases.validation[: self.config.validation_cases]]
+        return Validation.draw(cases, self.config.patch_sizes[0], self.device)
+
+    def score(self, network: nn.Module) -> float:
+        return self.patches.score(network)
+
+    def picture(self, network: nn.Module) -> np.ndarray:
+        return self.patches.picture(network)

@@ -13,13 +13,14 @@ from helpers import SMALL
 from ICHSegmentationLib.ensemble import load_bundle
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.bundling import bundle_runs
+from ICHSegmentationLib.training.cases import TrainingCases
 from ICHSegmentationLib.training.train import TrainingConfig, train
 
 CONFIG = TrainingConfig(SMALL, steps=2, learning_rate=1e-2, patch_sizes=((16, 16, 4),), subset=1.0)
 
 
-def test_a_bundle_holds_the_averaged_weights_and_the_recipe(pool: Path, tmp_path: Path) -> None:
-    runs = [train(dataclasses.replace(CONFIG, member=m), pool, tmp_path / str(m)) for m in (0, 1)]
+def test_a_bundle_holds_the_averaged_weights_and_the_recipe(cases: TrainingCases, tmp_path: Path) -> None:
+    runs = [train(dataclasses.replace(CONFIG, member=m), cases, tmp_path / str(m)) for m in (0, 1)]
     sha256 = bundle_runs([tmp_path / "0", tmp_path / "1"], tmp_path / "bundle", "pair", "1", 0.4, "three balls")
     ensemble = load_bundle(tmp_path / "bundle")
     assert ensemble.sha256 == sha256
@@ -39,9 +40,9 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
         bundle_runs([tmp_path], tmp_path / "bundle", "none", "0", 0.5, "nothing")
 
 
-def test_members_of_different_networks_are_refused(pool: Path, tmp_path: Path) -> None:
-    train(CONFIG, pool, tmp_path / "a")
+def test_members_of_different_networks_are_refused(cases: TrainingCases, tmp_path: Path) -> None:
+    train(CONFIG, cases, tmp_path / "a")
     other = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, num_radial_basis=(3, 3)))
-    train(other, pool, tmp_path / "b")
+    train(other, cases, tmp_path / "b")
     with pytest.raises(InputError, match="different networks"):
         bundle_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "bundle", "mixed", "0", 0.5, "balls")

@@ -123,7 +123,6 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
 def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.evaluation.experiments.spacing import (
-        in_words,
         mean_at,
         spacing_experiment,
         spacing_figure,
