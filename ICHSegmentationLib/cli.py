@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ICHSegmentationLib.data.commands import add_commands as add_data_commands
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.evaluation.commands import add_commands as add_evaluation_commands
 from ICHSegmentationLib.staging import Staging
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     info.set_defaults(command=run_info)
 
     add_training_commands(commands)
+    add_data_commands(commands)
     add_evaluation_commands(commands)
     return top
 

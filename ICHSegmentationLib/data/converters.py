@@ -90,9 +90,13 @@ def published_scans(source: Path, layout: Layout, trust_voxels: bool = False) ->
     for case in sorted(scans):
         name = f"{layout.prefix}_{case}"
         volume, mask = read(scans[case], name), read(masks[case], name)
-        if mask.hu.shape != volume.hu.shape or not trust_voxels:
+        try:
             check_same_grid(name, volume, mask, ("the scan", "the mask"))
-        elif not np.allclose(mask.affine, volume.affine, atol=1e-3):
+        except InputError as error:
+            if mask.hu.shape != volume.hu.shape:
+                raise
+            if not trust_voxels:
+                raise InputError(f"{error} If the voxels still belong together, add --trust-voxels.") from None
             logger.warning("%s: the mask's header names another grid; the scan's was taken", name)
         yield LabelledScan(name, volume, our_labels(mask.hu, layout, name))
 

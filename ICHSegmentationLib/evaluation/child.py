@@ -7,6 +7,7 @@ The process ends when its parent does: the parent holds the other end of its sta
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from ICHSegmentationLib.baselines.runs import from_json, write_json
 from ICHSegmentationLib.baselines.system import Budget, System
@@ -131,11 +133,14 @@ TASKS: dict[str, Callable[[Job], dict[str, Any]]] = {"train": train, "predict": 
 
 
 def end_with_parent() -> None:
-    """Ends this process once nobody holds the other end of its standard input."""
+    """Ends this process, and those it started, once nobody holds the other end of its standard input."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1024):
+        while os.read(0, 1024):  # not sys.stdin: its lock would outlive this thread when the process ends
             pass
+        for process in psutil.Process().children(recursive=True):  # nnU-Net works in several
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         os._exit(130)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -51,6 +51,44 @@ class Entrant:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What a job took so far, over all its sittings.
+
+    Attributes:
+        seconds: wall clock.
+        processor_seconds: of all its processes' cores; what the wall clock would be on one free core.
+        memory_mb: most that its processes held together.
+    """
+
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+    memory_mb: float = 0.0
+
+    def looked_at(self, process: int, seconds: float) -> Spent:
+        """The same after a look at a running process and those it started."""
+        memory = used = 0.0
+        try:
+            parent = psutil.Process(process)
+            for each in (parent, *parent.children(recursive=True)):
+                memory += each.memory_info().rss / 1e6
+                times = each.cpu_times()
+                used += times.user + times.system
+            ended = parent.cpu_times()
+            used += ended.children_user + ended.children_system
+        except psutil.Error:  # it ended while we looked
+            pass
+        return Spent(seconds, max(self.processor_seconds, used), max(self.memory_mb, memory))
+
+    def and_then(self, later: Spent) -> Spent:
+        """Both sittings together."""
+        return Spent(
+            self.seconds + later.seconds,
+            self.processor_seconds + later.processor_seconds,
+            max(self.memory_mb, later.memory_mb),
+        )
+
+
+@dataclass(frozen=True)
 class Standing:
     """How an entrant did.
 
@@ -58,19 +96,17 @@ class Standing:
         entrant: who.
         evaluation: on the test cases.
         parameters: trained numbers of all its networks.
-        training_seconds: wall clock over all sittings; None if it came trained.
-        seconds_per_scan: mean over the test cases, without reading and writing.
-        training_memory_mb: most memory of its processes together; None if it came trained.
-        prediction_memory_mb: the same while predicting.
+        training: what it took over all sittings; None if it came trained.
+        prediction: the same of the test cases, with loading, reading and writing.
+        seconds_per_scan: mean over the test cases, without those.
     """
 
     entrant: Entrant
     evaluation: Evaluation
     parameters: int
-    training_seconds: float | None
+    training: Spent | None
+    prediction: Spent
     seconds_per_scan: float
-    training_memory_mb: float | None
-    prediction_memory_mb: float
 
 
 @dataclass(frozen=True)
@@ -199,37 +235,24 @@ def run_job(job: Job, path: Path, what: str, on_news: OnNews) -> None:
     write_json(path, dataclasses.asdict(job))
     log = path.with_name(f"{path.stem}.log")
     spent = path.with_name(f"{path.stem}_spent.json")
-    before = json.loads(spent.read_text()) if spent.exists() else {"seconds": 0.0, "memory_mb": 0.0}
+    before = Spent(**json.loads(spent.read_text())) if spent.exists() else Spent()
     command = [sys.executable, "-m", "ICHSegmentationLib.evaluation.child", str(path)]
     started = time.monotonic()
     with log.open("ab") as words, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=words, stderr=words) as child:
-        memory_mb = before["memory_mb"]
+        now = Spent()
         while True:
-            memory_mb = max(memory_mb, memory_of(child.pid))
-            seconds = before["seconds"] + time.monotonic() - started
-            write_json(spent, {"seconds": seconds, "memory_mb": memory_mb})
+            now = now.looked_at(child.pid, time.monotonic() - started)
+            write_json(spent, dataclasses.asdict(before.and_then(now)))
             try:
                 code = child.wait(LOOK_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 continue
-    seconds = before["seconds"] + time.monotonic() - started
-    write_json(spent, {"seconds": seconds, "memory_mb": memory_mb})
+    now = dataclasses.replace(now, seconds=time.monotonic() - started)
+    write_json(spent, dataclasses.asdict(before.and_then(now)))
     if code != 0 or not report.exists():
         raise InputError(f"{what} failed with exit code {code}: {last_words(log)} (more in {log}).")
-    on_news(f"{what}: done in {seconds:.0f} s")
-
-
-def memory_of(process: int) -> float:
-    """MB that a process and those it started hold now."""
-    total = 0
-    try:
-        parent = psutil.Process(process)
-        for each in (parent, *parent.children(recursive=True)):
-            total += each.memory_info().rss
-    except psutil.Error:  # it ended while we looked
-        pass
-    return total / 1e6
+    on_news(f"{what}: done in {before.and_then(now).seconds:.0f} s")
 
 
 def last_words(log: Path) -> str:
@@ -244,22 +267,18 @@ def standing_of(entrant: Entrant, split: Split, folder: Path, seed: int) -> Stan
         for test in split.tests
     ]
     predicted = json.loads((folder / "prediction.json").read_text())
-    memory = [predicted["peak_memory_mb"], spent_by(folder, "prediction")["memory_mb"]]
-    training_seconds = training_memory = None
-    if entrant.run is None:
-        spent = spent_by(folder, "training")
-        peak = json.loads((folder / "training.json").read_text())["peak_memory_mb"]
-        training_seconds, training_memory = spent["seconds"], max(peak, spent["memory_mb"])
     return Standing(
         entrant=entrant,
         evaluation=evaluate(pairs, seed, ignored=split.ignored),
         parameters=predicted["parameters"],
-        training_seconds=training_seconds,
+        training=None if entrant.run is not None else spent_by(folder, "training"),
+        prediction=spent_by(folder, "prediction"),
         seconds_per_scan=sum(predicted["seconds"].values()) / len(predicted["seconds"]),
-        training_memory_mb=training_memory,
-        prediction_memory_mb=max(memory),
     )
 
 
-def spent_by(folder: Path, task: str) -> dict[str, float]:
-    return json.loads((folder / f"{task}_job_spent.json").read_text())
+def spent_by(folder: Path, task: str) -> Spent:
+    """What a finished job took; its own word on its peak memory counts where looks from outside missed it."""
+    spent = Spent(**json.loads((folder / f"{task}_job_spent.json").read_text()))
+    peak_mb = json.loads((folder / f"{task}.json").read_text())["peak_memory_mb"]
+    return dataclasses.replace(spent, memory_mb=max(spent.memory_mb, peak_mb))

@@ -23,7 +23,7 @@ from ICHSegmentationLib.terminology import DISCLAIMER
 
 HEADINGS = (
     "System", "DSC (95 % interval)", "p", "NSD", "RVD", "HD mm", "Volume error mL", "Lesions found", "False a scan",
-    "Parameters", "Training min", "s a scan", "MB training", "MB predicting",
+    "Parameters", "Training min (CPU min)", "s a scan", "MB training", "MB predicting",
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def rows(standings: Sequence[Standing]) -> list[list[str]]:
     ranked = sorted(standings, key=lambda standing: -standing.evaluation.overall.metrics["dice"].mean)
     table = []
     for standing in ranked:
-        group = standing.evaluation.overall
+        group, training = standing.evaluation.overall, standing.training
         p = math.nan if standing is ranked[0] else compare_paired(ranked[0].evaluation, standing.evaluation)["dice"].p
         table.append(
             [
@@ -57,10 +57,10 @@ def rows(standings: Sequence[Standing]) -> list[list[str]]:
                 f"{group.lesions_found}/{group.lesions}",
                 f"{group.false_lesions_per_scan:.1f}",
                 f"{standing.parameters:,}",
-                number(standing.training_seconds, "{:.1f}", 1 / 60),
+                "-" if training is None else f"{training.seconds / 60:.1f} ({training.processor_seconds / 60:.1f})",
                 f"{standing.seconds_per_scan:.2f}",
-                number(standing.training_memory_mb, "{:.0f}"),
-                f"{standing.prediction_memory_mb:.0f}",
+                "-" if training is None else f"{training.memory_mb:.0f}",
+                f"{standing.prediction.memory_mb:.0f}",
             ]
         )
     return table
@@ -77,8 +77,8 @@ def hausdorff(summary: Summary) -> str:
     return number(summary.mean, "{:.1f}")
 
 
-def number(value: float | None, form: str, factor: float = 1.0) -> str:
-    return "-" if value is None or math.isnan(value) else form.format(value * factor)
+def number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else form.format(value)
 
 
 def markdown(standings: Sequence[Standing], failures: Sequence[Failure], setting: dict[str, Any]) -> str:
@@ -110,11 +110,20 @@ def as_csv(standings: Sequence[Standing]) -> str:
 def as_json(standings: Sequence[Standing], failures: Sequence[Failure], setting: dict[str, Any]) -> dict[str, Any]:
     systems = []
     for standing in standings:
-        values = {field.name: getattr(standing, field.name) for field in dataclasses.fields(standing)}
         entrant = dataclasses.asdict(standing.entrant)
         entrant["run"] = None if standing.entrant.run is None else str(standing.entrant.run)
-        dice = {case.name: case.metrics.dice for case in standing.evaluation.cases}
-        systems.append({**values, "entrant": entrant, "evaluation": to_json(standing.evaluation), "dice": dice})
+        training = None if standing.training is None else dataclasses.asdict(standing.training)
+        systems.append(
+            {
+                "entrant": entrant,
+                "parameters": standing.parameters,
+                "training": training,
+                "prediction": dataclasses.asdict(standing.prediction),
+                "seconds_per_scan": standing.seconds_per_scan,
+                "dice": {case.name: case.metrics.dice for case in standing.evaluation.cases},
+                "evaluation": to_json(standing.evaluation),
+            }
+        )
     failed = [{"label": failure.entrant.label, "reason": failure.reason} for failure in failures]
     return finite_or_null({"disclaimer": DISCLAIMER, "setting": setting, "systems": systems, "failed": failed})
 
