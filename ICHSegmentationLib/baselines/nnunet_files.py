@@ -133,7 +133,7 @@ def prepare_nnunet(
         {"train": [names[index] for index in seen], "val": [names[index] for index in validated]}
         for seen, validated in folds
     ]
-    write_json(folder / "preprocessed" / DATASET / "splits_final.json", splits)  # type: ignore[arg-type]
+    write_json(folder / "preprocessed" / DATASET / "splits_final.json", splits)
     plan_and_preprocess(folder, settings)
     write_json(done, {"cases": names})
     return read_plans(folder)

@@ -14,17 +14,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases
+from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases, trainable
 from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, Size, draw_batch, unchanged
-from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, trained_networks
+from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, refuse_to_go_on, trained_networks
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.baselines.tiled import Answer, TiledPredictor
 from ICHSegmentationLib.convolution import Spacing
+from ICHSegmentationLib.data.nnunet import RawDataset
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.patches import Tiling
 from ICHSegmentationLib.training.averaging import WeightAverage
-from ICHSegmentationLib.training.checkpoint import Run, kept_weights
 from ICHSegmentationLib.training.checkpoint import System as Trained
+from ICHSegmentationLib.training.checkpoint import kept_weights
 from ICHSegmentationLib.training.loop import LoopConfig, Sitting, train_system
 
 VALIDATION = 1  # last number of the seeds of validation patches
@@ -111,23 +112,22 @@ class PatchSystem:
 
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the networks one after the other in `out/network_K`; see `system.System.train`."""
+        dataset = trainable(data)
         begin_run(out, self.name, self.settings, seed)
-        self.train_networks(data, out, budget, Shares(budget.minutes), device, seed)
+        self.train_networks(dataset, out, budget, Shares(budget.minutes), device, seed)
 
     def train_networks(
-        self, data: Path, out: Path, budget: Budget, shares: Shares, device: torch.device, seed: int
-    ) -> bool:
-        """Trains or goes on with the networks; returns whether a signal asked to stop."""
+        self, dataset: RawDataset, out: Path, budget: Budget, shares: Shares, device: torch.device, seed: int
+    ) -> None:
+        """Trains or goes on with the networks, each for its share of the minutes."""
         recipe, training = self.recipe_of(self.settings), self.settings.training
-        cases = prepare_cases(data, out / "cases", recipe.prepare)
+        cases = prepare_cases(dataset, out / "cases", recipe.prepare)
         count = min(budget.networks or training.networks, training.networks)
         for member in range(count):
             sitting = Sitting(resume=True, minutes=shares.next(count - member))
             described = dataclasses.asdict(self.settings) | {"system": self.name, "member": member, "seed": seed}
             job = Job(recipe, training, cases, member, seed, device)
-            if job.run(described, budget.steps, out / f"network_{member}", sitting).stopped_by_signal:
-                return True
-        return False
+            job.run(described, budget.steps, out / f"network_{member}", sitting)
 
     def load(self, run: Path, device: torch.device) -> TiledPredictor:
         """The mean of the run's networks, with the run's own settings; see `system.System.load`."""
@@ -151,7 +151,7 @@ class Job:
     seed: int
     device: torch.device
 
-    def run(self, described: dict[str, Any], steps: int | None, folder: Path, sitting: Sitting) -> Run:
+    def run(self, described: dict[str, Any], steps: int | None, folder: Path, sitting: Sitting) -> None:
         """Trains for so many steps (None: the settings'), or goes on."""
         seen, validated = self.recipe.split(len(self.cases), self.member, self.seed)
         chosen = [self.cases[index] for index in seen]
@@ -160,7 +160,7 @@ class Job:
         steps = steps or self.training.steps or self.training.epochs * epoch
         config = LoopConfig(steps, (self.seed, self.member), validate_every=epoch, patience=self.training.patience)
         described = described | {"cases": [case.name for case in chosen], "steps": steps}
-        return train_system(self.trained(entries, validated), config, described, folder, sitting)
+        refuse_to_go_on(train_system(self.trained(entries, validated), config, described, folder, sitting), folder)
 
     def trained(self, entries: list[Entry], validated: list[int]) -> Trained:
         torch.manual_seed(int(np.random.SeedSequence((self.seed, self.member)).generate_state(1)[0]))
