@@ -16,6 +16,9 @@ from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
 
 if TYPE_CHECKING:
+    from ICHSegmentationLib.baselines.system import System
+
+if TYPE_CHECKING:
     pass
 
 SYSTEMS = "scan-e3nn, so3-steerable, se-unet, nnunet, coarse-fine or gcnn"
