@@ -18,9 +18,6 @@ from ICHSegmentationLib.terminology import DISCLAIMER
 if TYPE_CHECKING:
     from ICHSegmentationLib.baselines.system import System
 
-if TYPE_CHECKING:
-    pass
-
 SYSTEMS = "scan-e3nn, so3-steerable, se-unet, nnunet, coarse-fine or gcnn"
 
 
