@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+from ICHSegmentationLib.baselines import nnunet
 from ICHSegmentationLib.baselines.nnunet import NnUNet, NnUNetSettings
 from ICHSegmentationLib.baselines.nnunet_files import PlanSettings, nnunet_folders, read_plans
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.checkpoint import kept_weights
+from ICHSegmentationLib.training.loop import Progress, Sitting
 
 CPU = torch.device("cpu")
 SMALL = NnUNet(NnUNetSettings(networks=2, plan=PlanSettings(features=2, most_features=4), mirror=False))
@@ -43,11 +46,10 @@ def test_nnunets_environment_and_words_are_its_own(
 
 @pytest.fixture(scope="module")
 def run(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folds, the first stopped after a step and resumed."""
+    """Two folds of three steps."""
     if find_spec("nnunetv2") is None:
         pytest.skip("nnunetv2 is not installed (make nnunet)")
     folder = tmp_path_factory.mktemp("nnunet")
-    SMALL.train(raw, folder, Budget(steps=1, networks=1), CPU, seed=0)
     SMALL.train(raw, folder, Budget(steps=3, networks=2), CPU, seed=0)
     return folder
 
@@ -67,9 +69,23 @@ def test_folds_predict_together_on_the_scans_own_voxels(run: Path, scans: list[L
     assert 0 <= probability.min() < probability.max() <= 1
 
 
-def test_a_resumed_fold_ends_like_one_that_was_not_stopped(run: Path, raw: Path, tmp_path: Path) -> None:
-    SMALL.train(raw, tmp_path, Budget(steps=2, networks=1), CPU, seed=0)
-    SMALL.train(raw, tmp_path, Budget(steps=3, networks=1), CPU, seed=0)
-    resumed, whole = (kept_weights(folder / "network_0")[0] for folder in (run, tmp_path))
+def test_a_killed_and_resumed_fold_ends_like_one_that_was_not(
+    run: Path, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(run, again, ignore=shutil.ignore_patterns("network_*"))  # with what is preprocessed
+
+    def kill(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nnunet, "Sitting", partial(Sitting, save_every_s=0.0, on_step=kill))
+        with pytest.raises(KeyboardInterrupt):
+            SMALL.train(raw, again, Budget(steps=3, networks=1), CPU, seed=0)
+    assert kept_weights(again / "network_0")[1] == 1
+    SMALL.train(raw, again, Budget(steps=3, networks=1), CPU, seed=0)
+    resumed, whole = (kept_weights(folder / "network_0")[0] for folder in (again, run))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-    assert any(np.abs(value.numpy()).max() > 0 for value in whole.values())
+    other = kept_weights(run / "network_1")[0]
+    assert not all(torch.equal(other[name], whole[name]) for name in whole)
