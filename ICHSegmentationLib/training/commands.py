@@ -1,4 +1,4 @@
-"""The commands of training: simulate, train, export, bundle."""
+"""The commands of training: simulate, export, train, pack, bundle."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--simulation-seed", type=int, default=0, help="with --simulate: of the cases (default: 0)")
     train.set_defaults(command=run_train, takes_signals=True)
 
+    pack = commands.add_parser("pack", help="pack label maps into one small file for a lent machine")
+    pack.add_argument("label_maps", type=Path, help="folder of whole-head label maps")
+    pack.add_argument("--out", type=Path, required=True, help="file, e.g. heads.npz; see training/job.py")
+    pack.set_defaults(command=run_pack)
+
     bundle = commands.add_parser("bundle", help="make an ensemble of trained runs")
     bundle.add_argument("runs", type=Path, nargs="+", help="folders of `ich train`")
     bundle.add_argument("--out", type=Path, required=True)
@@ -87,14 +92,19 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     print(f"{len(numbers)} cases in {options.out}")
 
 
-def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
+def label_map_files(folder: Path) -> list[Path]:
     from ICHSegmentationLib.image_files import is_image_file
+
+    files = sorted(path for path in folder.glob("*") if is_image_file(path))
+    if not files:
+        raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
+    return files
+
+
+def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
     from ICHSegmentationLib.training.pool import claim
 
-    names = sorted(path.name for path in label_maps.glob("*") if is_image_file(path))
-    if not names:
-        raise InputError(f"{label_maps} holds no label maps (NIfTI, NRRD or MetaImage).")
-    claim(pool, {"simulation seed": seed, "label maps": names})
+    claim(pool, {"simulation seed": seed, "label maps": [path.name for path in label_map_files(label_maps)]})
 
 
 def run_export(options: argparse.Namespace, staging: Staging) -> None:
@@ -250,6 +260,16 @@ class Teller:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def run_pack(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.simulation.label_maps import read_labels
+    from ICHSegmentationLib.training.packing import LabelledHead, pack_heads
+
+    files = label_map_files(options.label_maps)
+    heads = (LabelledHead(file.name.split(".")[0], *read_labels(file)) for file in files)
+    size = pack_heads(heads, options.out)
+    print(f"{len(files)} heads in {options.out}, {size / 2**20:.1f} MiB")
 
 
 def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
