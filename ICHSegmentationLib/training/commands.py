@@ -20,6 +20,7 @@ from ICHSegmentationLib.staging import Staging
 if TYPE_CHECKING:
     from ICHSegmentationLib.training.cases import TrainingCases
     from ICHSegmentationLib.training.loop import Progress
+    from ICHSegmentationLib.training.processes import Processes
     from ICHSegmentationLib.training.train import TrainingConfig
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -124,19 +125,27 @@ def run_export(options: argparse.Namespace, staging: Staging) -> None:
 def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.training.loop import Sitting
+    from ICHSegmentationLib.training.processes import joined_processes, own_device
     from ICHSegmentationLib.training.train import train
 
     config = chosen_config(options)
-    device = pick_device(options.device)
-    with cases_for(options, config) as cases, Teller() as teller:
-        sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
-        run = train(config, cases, options.out, device, sitting)
+    device = own_device(pick_device(options.device))
+    with joined_processes(device) as processes:
+        if not processes.is_first:
+            processes.wait()  # for the first to have read the data set, or measured the heads
+        with cases_for(options, config, processes) as cases, Teller() as teller:
+            if processes.is_first:
+                processes.wait()
+            sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
+            run = train(config, cases, options.out, device, sitting)
+        is_first = processes.is_first
     where = f"member {config.member} stands at step {run.step} of {config.steps} in {options.out}"
     if run.stopped_by_signal:
         raise StoppedError(f"stopped: {where}; --resume goes on.")
-    print(where[0].upper() + where[1:])
-    if run.best_score is not None:
-        print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
+    if is_first:
+        print(where[0].upper() + where[1:])
+        if run.best_score is not None:
+            print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
 
 
 def chosen_config(options: argparse.Namespace) -> TrainingConfig:
@@ -161,14 +170,14 @@ def chosen_config(options: argparse.Namespace) -> TrainingConfig:
 
 
 @contextmanager
-def cases_for(options: argparse.Namespace, config: TrainingConfig) -> Iterator[TrainingCases]:
+def cases_for(options: argparse.Namespace, config: TrainingConfig, processes: Processes) -> Iterator[TrainingCases]:
     """The member's cases; while they are used, others may be simulated."""
     from ICHSegmentationLib.training.cases import cases_of, cases_of_fold
 
     if options.simulate is not None:
         if options.splits is not None:
             raise InputError("--splits names cases of --data; simulated ones are parted by their heads.")
-        with simulated_cases(options, config) as cases:
+        with simulated_cases(options, config, processes) as cases:
             yield cases
         return
     data, share = options.data, config.subset
@@ -206,11 +215,12 @@ def imported(options: argparse.Namespace) -> list[Path]:
 
 
 @contextmanager
-def simulated_cases(options: argparse.Namespace, config: TrainingConfig) -> Iterator[TrainingCases]:
+def simulated_cases(
+    options: argparse.Namespace, config: TrainingConfig, processes: Processes
+) -> Iterator[TrainingCases]:
     """The cases of a pool that is being filled. Of several processes the first simulates, the others wait for it."""
     from ICHSegmentationLib.simulation.label_maps import load_anatomies
     from ICHSegmentationLib.training.cases import cases_to_come
-    from ICHSegmentationLib.training.processes import is_first_process
     from ICHSegmentationLib.training.simulating import Simulators
 
     pool, seed, count = pool_beside(options, options.simulate), options.simulation_seed, options.cases
@@ -220,7 +230,7 @@ def simulated_cases(options: argparse.Namespace, config: TrainingConfig) -> Iter
     load_anatomies(options.simulate, cache=pool / "anatomies")
     anatomies = sorted((pool / "anatomies").glob("*.npz"))
     to_come = cases_to_come(pool, count, seed, len(anatomies), config.subset, config.seed, config.member)
-    if not is_first_process():
+    if not processes.is_first:
         yield to_come
         return
     with Simulators(anatomies, pool, count, seed, options.workers) as simulators:
