@@ -28,6 +28,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --no-deps dynamic-network-architectures  # its U-Net needs torch alone; timm pulls CUDA
 	$(BIN)/python Testing/benchmarks/inference.py
 	$(BIN)/python Testing/benchmarks/kernels.py
+	$(BIN)/python Testing/benchmarks/training.py
 
 # nnU-Net v2, for `ich train-system nnunet` and `coarse-fine`
 nnunet: $(VENV)/.installed

@@ -50,6 +50,7 @@ def run_train_system(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.baselines.runs import changed
     from ICHSegmentationLib.baselines.system import Budget
     from ICHSegmentationLib.devices import pick_device
+    from ICHSegmentationLib.training.processes import joined_processes, own_device
 
     budget = Budget(options.steps, options.minutes, options.networks)
     system = system_named(options.system)
@@ -57,8 +58,11 @@ def run_train_system(options: argparse.Namespace, staging: Staging) -> None:
         system = dataclasses.replace(
             cast("Any", system), settings=changed(system.settings, read_config(options.config))
         )
-    device = pick_device(options.device)
-    system.train(options.data, options.out, budget, device, options.seed)
+    device = own_device(pick_device(options.device))
+    with joined_processes(device) as processes:
+        system.train(options.data, options.out, budget, device, options.seed)
+        if not processes.is_first:
+            return
     print(f"{system.title} ({system.paper}): {system.load(options.out, device).parameters} parameters in {options.out}")
 
 

@@ -24,6 +24,7 @@ from ICHSegmentationLib.baselines.runs import write_json
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED
+from ICHSegmentationLib.training.processes import started_together
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,17 @@ IGNORE_LABEL = 2
 
 
 def require_nnunet() -> None:
-    """Raises an InputError where nnU-Net is not installed."""
+    """Raises an InputError where nnU-Net is not installed, or several processes would train it."""
     try:
         import nnunetv2  # noqa: F401
     except ImportError:
         raise InputError(
             "this system needs the package nnunetv2, which is not installed; `make nnunet` installs it without CUDA."
         ) from None
+    if started_together() > 1:
+        raise InputError(
+            f"torchrun started {started_together()} processes; nnU-Net is trained by one here: start it without torchrun."
+        )
 
 
 @contextlib.contextmanager

@@ -6,14 +6,17 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from ICHSegmentationLib.errors import InputError, StoppedError
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run
+from ICHSegmentationLib.training.processes import Processes
 
 RUN = "run.json"
 Settings = TypeVar("Settings")
+Result = TypeVar("Result")
 
 
 def begin_run(out: Path, name: str, settings: Any, seed: int) -> None:
@@ -60,6 +63,16 @@ def trained_networks(run: Path) -> list[Path]:
     if not folders:
         raise InputError(f"{run} holds no trained network yet; train it first.")
     return [path.parent for path in folders]
+
+
+def in_turn(processes: Processes, work: Callable[[], Result]) -> Result:
+    """What `work` gives; of several processes the first does it alone and leaves files that the others find."""
+    if not processes.is_first:
+        processes.wait()
+    result = work()
+    if processes.is_first:
+        processes.wait()
+    return result
 
 
 def refuse_to_go_on(run: Run, folder: Path) -> None:
