@@ -43,9 +43,8 @@ def require_nnunet() -> None:
             "this system needs the package nnunetv2, which is not installed; `make nnunet` installs it without CUDA."
         ) from None
     if started_together() > 1:
-        raise InputError(
-            f"torchrun started {started_together()} processes; nnU-Net is trained by one here: start it without torchrun."
-        )
+        count = started_together()
+        raise InputError(f"torchrun started {count} processes; nnU-Net is trained by one here: leave torchrun away.")
 
 
 @contextlib.contextmanager

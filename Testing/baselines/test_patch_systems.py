@@ -191,3 +191,32 @@ def test_a_head_without_bleed_is_no_error(raw: Path, tmp_path: Path) -> None:
     predictor = SYSTEMS["se-unet"].load(tmp_path, CPU)
     empty = head_with_ball((6.0, 6.0, 12.0), radius_mm=0.0)
     assert predictor.mask(empty).shape == empty.hu.shape
+
+
+def test_two_processes_of_torchrun_train_what_one_does(raw: Path, tmp_path: Path) -> None:
+    code = TOGETHER.format(testing=str(Path(__file__).parents[1]), raw=str(raw), out=str(tmp_path / "two"))
+    (tmp_path / "together.py").write_text(code)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*torchrun, str(tmp_path / "together.py")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    together_system().train(raw, tmp_path / "one", Budget(steps=3, networks=1), CPU, seed=0)
+    two, one = (vector(tmp_path / run / "network_0") for run in ("two", "one"))
+    assert torch.allclose(two, one, atol=1e-5)
+
+
+TOGETHER = """
+import sys
+import torch
+from pathlib import Path
+sys.path.insert(0, {testing!r})
+from baselines.test_patch_systems import together_system
+from ICHSegmentationLib.baselines.system import Budget
+together_system().train(Path({raw!r}), Path({out!r}), Budget(steps=3, networks=1), torch.device("cpu"), 0)
+"""
+
+
+def together_system() -> PatchSystem:
+    """A system whose step has two batches, of which each of two processes takes one."""
+    system = SYSTEMS["scan-e3nn"]
+    settings = changed(system.settings, {"training": {"batches_per_step": 2}})
+    return dataclasses.replace(system, settings=settings)
