@@ -9,8 +9,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
@@ -67,6 +65,8 @@ def run_train_system(options: argparse.Namespace, staging: Staging) -> None:
 
 
 def run_predict(options: argparse.Namespace, staging: Staging) -> None:
+    import numpy as np
+
     from ICHSegmentationLib.cli import Bar
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.image_files import write_image_file
