@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ICHSegmentationLib.baselines.commands import add_commands as add_system_commands
 from ICHSegmentationLib.data.commands import add_commands as add_data_commands
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.evaluation.commands import add_commands as add_evaluation_commands
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     info.set_defaults(command=run_info)
 
     add_training_commands(commands)
+    add_system_commands(commands)
     add_data_commands(commands)
     add_evaluation_commands(commands)
     return top

@@ -14,7 +14,7 @@ import numpy as np
 
 from ICHSegmentationLib.baselines.preparation import Prepared, label_for
 from ICHSegmentationLib.convolution import Spacing
-from ICHSegmentationLib.data.nnunet import read_raw, read_raw_case
+from ICHSegmentationLib.data.nnunet import RawDataset, read_raw, read_raw_case
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.simulation.case import IGNORED
@@ -49,15 +49,24 @@ class TrainingCase:
     bleed_ml: float
 
 
-def prepare_cases(data: Path, folder: Path, prepare: Prepare) -> list[TrainingCase]:
-    """The labelled cases of an nnU-Net raw folder, in the order of their names; those in `folder` are taken from there.
+def trainable(data: Path) -> RawDataset:
+    """The nnU-Net raw data set in a folder, if it can be trained on.
 
     Raises:
-        InputError: the raw folder cannot be used, or holds fewer than two cases.
+        InputError: it cannot be used, or holds fewer than two cases.
     """
     dataset = read_raw(data)
     if len(dataset.cases) < 2:
         raise InputError(f"{data} holds one labelled case; two or more are wanted, one of them to validate on.")
+    return dataset
+
+
+def prepare_cases(dataset: RawDataset, folder: Path, prepare: Prepare) -> list[TrainingCase]:
+    """The labelled cases of a data set, in the order of their names; those in `folder` are taken from there.
+
+    Raises:
+        InputError: a case cannot be used.
+    """
     cases = []
     for raw in dataset.cases:
         source = [[path.stat().st_size, path.stat().st_mtime_ns] for path in (raw.image, raw.label)]

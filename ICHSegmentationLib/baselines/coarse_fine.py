@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases
+from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases, trainable
 from ICHSegmentationLib.baselines.dense_unet import DenseUNet
 from ICHSegmentationLib.baselines.nnunet import FILES, FoldEnsemble, NnUNetSettings, train_folds
 from ICHSegmentationLib.baselines.nnunet_files import Plans, PlanSettings, prepare_nnunet, read_plans, require_nnunet
@@ -35,6 +35,7 @@ from ICHSegmentationLib.baselines.splits import fold
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.baselines.tiled import at_any_spacing, run_tiles, uncleaned
 from ICHSegmentationLib.convolution import Spacing
+from ICHSegmentationLib.data.nnunet import RawDataset
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.inference import resample
 from ICHSegmentationLib.patches import Tiling
@@ -142,18 +143,17 @@ class CoarseFine:
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the coarse folds in `out/coarse`, then nnU-Net's in `out/network_K`; see `system.System.train`."""
         require_nnunet()
+        dataset = trainable(data)
         begin_run(out, self.name, self.settings, seed)
         whole = Shares(budget.minutes)
         coarse, fine = coarse_system(self.settings.coarse), self.settings.fine
         begin_run(out / COARSE, coarse.name, coarse.settings, seed)
-        if coarse.train_networks(data, out / COARSE, budget, Shares(whole.next(2)), device, seed):
-            return
-        cases = prepare_cases(data, out / "cases", densities)
-        write_masks(data, cases, coarse, out, device, seed)
+        coarse.train_networks(dataset, out / COARSE, budget, Shares(whole.next(2)), device, seed)
+        cases = prepare_cases(dataset, out / "cases", densities)
+        write_masks(dataset, cases, coarse, out, device, seed)
         folds = [fold(len(cases), member, seed, fine.networks) for member in range(fine.networks)]
         plans = prepare_nnunet(cases, [out / MASKS], folds, out / FILES, fine.plan)
-        if train_folds(plans, fine, out, budget, whole, device, seed):
-            return
+        train_folds(plans, fine, out, budget, whole, device, seed)
         note_best_fold(plans, cases, folds, fine.mirror, out, device)
 
     def load(self, run: Path, device: torch.device) -> CoarseFinePredictor:
@@ -170,7 +170,7 @@ class CoarseFine:
 
 
 def write_masks(
-    data: Path, cases: list[TrainingCase], coarse: PatchSystem, out: Path, device: torch.device, seed: int
+    dataset: RawDataset, cases: list[TrainingCase], coarse: PatchSystem, out: Path, device: torch.device, seed: int
 ) -> None:
     """Each case's coarse mask `out/masks/CASE.npy` on its regular grid, of the folds that had not seen it.
 
@@ -179,7 +179,7 @@ def write_masks(
     recipe = coarse.recipe_of(coarse.settings)
     networks = coarse.load(out / COARSE, device).networks
     (out / MASKS).mkdir(exist_ok=True)
-    shrunk_cases = prepare_cases(data, out / COARSE / "cases", recipe.prepare)
+    shrunk_cases = prepare_cases(dataset, out / COARSE / "cases", recipe.prepare)
     for index, (case, small) in enumerate(zip(cases, shrunk_cases, strict=True)):
         held_out = [index in recipe.split(len(cases), member, seed)[1] for member in range(len(networks))]
         unseen = [network for network, left_out in zip(networks, held_out, strict=True) if left_out]

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.baselines.cases import prepare_cases
+from ICHSegmentationLib.baselines.cases import prepare_cases, trainable
 from ICHSegmentationLib.baselines.nnunet_files import (
     CONFIGURATION,
     Plans,
@@ -35,7 +35,7 @@ from ICHSegmentationLib.baselines.nnunet_files import (
     require_nnunet,
 )
 from ICHSegmentationLib.baselines.preparation import densities, restored
-from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, trained_networks
+from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, refuse_to_go_on, trained_networks
 from ICHSegmentationLib.baselines.splits import fold
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.convolution import Spacing
@@ -79,9 +79,10 @@ class NnUNet:
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the folds one after the other in `out/network_K`; see `system.System.train`."""
         require_nnunet()
+        dataset = trainable(data)
         begin_run(out, self.name, self.settings, seed)
         shares = Shares(budget.minutes)
-        cases = prepare_cases(data, out / "cases", densities)
+        cases = prepare_cases(dataset, out / "cases", densities)
         folds = [fold(len(cases), member, seed, self.settings.networks) for member in range(self.settings.networks)]
         plans = prepare_nnunet(cases, [], folds, out / FILES, self.settings.plan)
         train_folds(plans, self.settings, out, budget, shares, device, seed)
@@ -102,8 +103,8 @@ def train_folds(
     shares: Shares,
     device: torch.device,
     seed: int,
-) -> bool:
-    """Trains or goes on with the folds; returns whether a signal asked to stop."""
+) -> None:
+    """Trains or goes on with the folds, each for its share of the minutes."""
     count = min(budget.networks or settings.networks, settings.networks)
     steps = budget.steps or settings.epochs * EPOCH
     for member in range(count):
@@ -111,9 +112,7 @@ def train_folds(
         described = dataclasses.asdict(settings) | {"fold": member, "seed": seed, "steps": steps}
         with nnunet_folders(out / FILES, drawing_processes=0):  # in this process: a seed gives the same batches
             run = train_fold(plans, member, steps, described, out / f"network_{member}", sitting, device, seed)
-        if run.stopped_by_signal:
-            return True
-    return False
+        refuse_to_go_on(run, out / f"network_{member}")
 
 
 def train_fold(

@@ -24,6 +24,7 @@ from ICHSegmentationLib.baselines.runs import write_json
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED
+from ICHSegmentationLib.training.processes import started_together
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,16 @@ IGNORE_LABEL = 2
 
 
 def require_nnunet() -> None:
-    """Raises an InputError where nnU-Net is not installed."""
+    """Raises an InputError where nnU-Net is not installed, or several processes would train it."""
     try:
         import nnunetv2  # noqa: F401
     except ImportError:
         raise InputError(
             "this system needs the package nnunetv2, which is not installed; `make nnunet` installs it without CUDA."
         ) from None
+    if started_together() > 1:
+        count = started_together()
+        raise InputError(f"torchrun started {count} processes; nnU-Net is trained by one here: leave torchrun away.")
 
 
 @contextlib.contextmanager
@@ -133,7 +137,7 @@ def prepare_nnunet(
         {"train": [names[index] for index in seen], "val": [names[index] for index in validated]}
         for seen, validated in folds
     ]
-    write_json(folder / "preprocessed" / DATASET / "splits_final.json", splits)  # type: ignore[arg-type]
+    write_json(folder / "preprocessed" / DATASET / "splits_final.json", splits)
     plan_and_preprocess(folder, settings)
     write_json(done, {"cases": names})
     return read_plans(folder)

@@ -14,18 +14,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases
+from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases, trainable
 from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, Size, draw_batch, unchanged
-from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, trained_networks
+from ICHSegmentationLib.baselines.runs import (
+    Shares,
+    begin_run,
+    in_turn,
+    read_settings,
+    refuse_to_go_on,
+    trained_networks,
+)
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.baselines.tiled import Answer, TiledPredictor
 from ICHSegmentationLib.convolution import Spacing
+from ICHSegmentationLib.data.nnunet import RawDataset
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.patches import Tiling
 from ICHSegmentationLib.training.averaging import WeightAverage
-from ICHSegmentationLib.training.checkpoint import Run, kept_weights
 from ICHSegmentationLib.training.checkpoint import System as Trained
+from ICHSegmentationLib.training.checkpoint import kept_weights
 from ICHSegmentationLib.training.loop import LoopConfig, Sitting, train_system
+from ICHSegmentationLib.training.processes import joined_processes
 
 VALIDATION = 1  # last number of the seeds of validation patches
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  # logits, target, counted
@@ -41,7 +50,8 @@ class PatchTraining:
         steps: optimiser steps in place of the epochs.
         learning_rate: of the optimiser.
         patch: voxels along x, y, z.
-        patches_per_step: drawn from any of the cases.
+        patches_per_step: of a batch, drawn from any of the cases.
+        batches_per_step: of so many patches each, shared by the processes of torchrun.
         patches_per_case: in an epoch.
         bleed_share: share of patches centred on bleed.
         patience: epochs without a better loss on the validation cases until training stops and the best weights are
@@ -56,6 +66,7 @@ class PatchTraining:
     epochs: int = 1000
     steps: int | None = None
     patches_per_step: int = 1
+    batches_per_step: int = 1
     patches_per_case: int = 1
     bleed_share: float = 0.5
     patience: int | None = None
@@ -111,23 +122,24 @@ class PatchSystem:
 
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the networks one after the other in `out/network_K`; see `system.System.train`."""
-        begin_run(out, self.name, self.settings, seed)
-        self.train_networks(data, out, budget, Shares(budget.minutes), device, seed)
+        dataset = trainable(data)
+        with joined_processes(device) as processes:
+            in_turn(processes, lambda: begin_run(out, self.name, self.settings, seed))
+            self.train_networks(dataset, out, budget, Shares(budget.minutes), device, seed)
 
     def train_networks(
-        self, data: Path, out: Path, budget: Budget, shares: Shares, device: torch.device, seed: int
-    ) -> bool:
-        """Trains or goes on with the networks; returns whether a signal asked to stop."""
+        self, dataset: RawDataset, out: Path, budget: Budget, shares: Shares, device: torch.device, seed: int
+    ) -> None:
+        """Trains or goes on with the networks, each for its share of the minutes."""
         recipe, training = self.recipe_of(self.settings), self.settings.training
-        cases = prepare_cases(data, out / "cases", recipe.prepare)
+        with joined_processes(device) as processes:
+            cases = in_turn(processes, lambda: prepare_cases(dataset, out / "cases", recipe.prepare))
         count = min(budget.networks or training.networks, training.networks)
         for member in range(count):
             sitting = Sitting(resume=True, minutes=shares.next(count - member))
             described = dataclasses.asdict(self.settings) | {"system": self.name, "member": member, "seed": seed}
             job = Job(recipe, training, cases, member, seed, device)
-            if job.run(described, budget.steps, out / f"network_{member}", sitting).stopped_by_signal:
-                return True
-        return False
+            job.run(described, budget.steps, out / f"network_{member}", sitting)
 
     def load(self, run: Path, device: torch.device) -> TiledPredictor:
         """The mean of the run's networks, with the run's own settings; see `system.System.load`."""
@@ -151,16 +163,23 @@ class Job:
     seed: int
     device: torch.device
 
-    def run(self, described: dict[str, Any], steps: int | None, folder: Path, sitting: Sitting) -> Run:
+    def run(self, described: dict[str, Any], steps: int | None, folder: Path, sitting: Sitting) -> None:
         """Trains for so many steps (None: the settings'), or goes on."""
         seen, validated = self.recipe.split(len(self.cases), self.member, self.seed)
         chosen = [self.cases[index] for index in seen]
         entries = [Entry(case) for case in chosen] + [Entry(case, again=True) for case in self.recipe.hard(chosen)]
-        epoch = math.ceil(len(entries) * self.training.patches_per_case / self.training.patches_per_step)
+        patches_per_step = self.training.patches_per_step * self.training.batches_per_step
+        epoch = math.ceil(len(entries) * self.training.patches_per_case / patches_per_step)
         steps = steps or self.training.steps or self.training.epochs * epoch
-        config = LoopConfig(steps, (self.seed, self.member), validate_every=epoch, patience=self.training.patience)
+        config = LoopConfig(
+            steps,
+            (self.seed, self.member),
+            batches_per_step=self.training.batches_per_step,
+            validate_every=epoch,
+            patience=self.training.patience,
+        )
         described = described | {"cases": [case.name for case in chosen], "steps": steps}
-        return train_system(self.trained(entries, validated), config, described, folder, sitting)
+        refuse_to_go_on(train_system(self.trained(entries, validated), config, described, folder, sitting), folder)
 
     def trained(self, entries: list[Entry], validated: list[int]) -> Trained:
         torch.manual_seed(int(np.random.SeedSequence((self.seed, self.member)).generate_state(1)[0]))

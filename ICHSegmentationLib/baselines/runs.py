@@ -6,14 +6,17 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.training.checkpoint import CHECKPOINT
+from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run
+from ICHSegmentationLib.training.processes import Processes
 
 RUN = "run.json"
 Settings = TypeVar("Settings")
+Result = TypeVar("Result")
 
 
 def begin_run(out: Path, name: str, settings: Any, seed: int) -> None:
@@ -62,6 +65,22 @@ def trained_networks(run: Path) -> list[Path]:
     return [path.parent for path in folders]
 
 
+def in_turn(processes: Processes, work: Callable[[], Result]) -> Result:
+    """What `work` gives; of several processes the first does it alone and leaves files that the others find."""
+    if not processes.is_first:
+        processes.wait()
+    result = work()
+    if processes.is_first:
+        processes.wait()
+    return result
+
+
+def refuse_to_go_on(run: Run, folder: Path) -> None:
+    """Raises a StoppedError if a signal ended this sitting, so that no further network is begun."""
+    if run.stopped_by_signal:
+        raise StoppedError(f"stopped at step {run.step} of {folder}; the same command goes on from there.")
+
+
 class Shares:
     """The minutes of a budget, divided fairly: what one network leaves, the next ones share."""
 
@@ -92,12 +111,29 @@ def from_json(kind: type[Settings], values: dict[str, Any]) -> Settings:
     return kind(**arguments)
 
 
+def changed(settings: Settings, values: dict[str, Any]) -> Settings:
+    """The settings with those in `values` (JSON, nested alike) in place of their own.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+
+    def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        both = {
+            name: merged(old[name], value) if isinstance(value, dict) and isinstance(old.get(name), dict) else value
+            for name, value in new.items()
+        }
+        return old | both
+
+    return from_json(type(settings), merged(dataclasses.asdict(settings), values))  # type: ignore[call-overload]
+
+
 def as_tuples(value: Any) -> Any:
     """JSON's lists as tuples, all the way down."""
     return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: Any) -> None:
     """Writes a JSON file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

@@ -119,7 +119,7 @@ def without_small_lesions(mask: np.ndarray, volume: Volume) -> np.ndarray:
         return mask
     voxels_ml = np.broadcast_to(volume.voxel_volumes_ml, mask.shape)
     volumes_ml = np.bincount(pieces.ravel(), weights=voxels_ml.ravel(), minlength=count + 1)
-    kept = volumes_ml >= SMALLEST_SHARE * volumes_ml[1:].max()
+    kept = volumes_ml >= SMALLEST_SHARE * volumes_ml[1:].max() * (1 - 1e-9)  # a tenth itself stays
     kept[0] = False
     return kept[pieces]
 

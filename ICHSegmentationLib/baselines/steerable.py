@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,7 @@ from ICHSegmentationLib.windowing import WINDOWS_HU, window_channels
 Windows = tuple[tuple[float, float], ...]
 
 SCAN_TRAINING = PatchTraining(networks=8, learning_rate=1e-3, patch=(144, 144, 13), steps=200_000, average_epsilon=5e-5)
+SCAN_TILING = dataclasses.replace(INSTANCE2022_TILING, pad=False)
 MELBA_TRAINING = PatchTraining(networks=1, learning_rate=5e-3, patch=(128, 128, 128), patience=25)
 MELBA_TILING = Tiling((128, 128, 128), overlap=(64, 64, 64), gaussian=True)
 
@@ -66,7 +68,8 @@ class ScanSettings:
         subset: share of the cases that each member sees; the paper drew 80 of 100.
         windows_hu: of the input channels.
         tiling: the paper's 144x144x13 less 22x22x2 on every side, overlapping by 26, Gaussian. "26 pixels" is taken
-            to mean the plane; with 9 slices kept, 2 overlap.
+            to mean the plane; with 9 slices kept, 2 overlap. At a scan's border nothing is discarded, so that bleed
+            can be found there, and nothing padded, as in training.
         discard_rims: answer "no bleed" in the outer 22 pixels and 2 slices of a scan, as the paper's program did.
     """
 
@@ -74,7 +77,7 @@ class ScanSettings:
     training: PatchTraining = SCAN_TRAINING
     subset: float = 0.8
     windows_hu: Windows = WINDOWS_HU
-    tiling: Tiling = INSTANCE2022_TILING
+    tiling: Tiling = SCAN_TILING
     discard_rims: bool = False
 
 

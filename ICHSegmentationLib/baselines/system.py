@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -66,6 +66,7 @@ class System(Protocol):
         name: as on the command line, e.g. "se-unet".
         title: for tables.
         paper: whose it is.
+        settings: a frozen dataclass of JSON values; every system is a dataclass with this field.
     """
 
     @property
@@ -77,6 +78,9 @@ class System(Protocol):
     @property
     def paper(self) -> str: ...
 
+    @property
+    def settings(self) -> Any: ...
+
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains on the nnU-Net v2 raw folder `data` into the run folder `out`.
 
@@ -84,6 +88,7 @@ class System(Protocol):
 
         Raises:
             InputError: the data cannot be used, or `out` holds a run of other settings.
+            StoppedError: a signal asked to stop; the same call goes on.
         """
 
     def load(self, run: Path, device: torch.device) -> Predictor:

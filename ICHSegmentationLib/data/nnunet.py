@@ -76,6 +76,8 @@ def read_raw(folder: Path) -> RawDataset:
     if len(channels) > 1:
         names = ", ".join(map(str, channels.values()))
         raise InputError(f"{folder} has {len(channels)} channels ({names}); scans of one channel, CT, are wanted.")
+    if "dataset" in description:
+        raise InputError(f'{folder}/dataset.json lists its files itself ("dataset"); imagesTr and labelsTr are wanted.')
     labels, ignored = labels_of(description, folder)
     values = {value for entry in labels.values() for value in (entry if isinstance(entry, tuple) else (entry,))}
     ending = description.get("file_ending")

@@ -20,7 +20,7 @@ def bundle_runs(runs: list[Path], folder: Path, name: str, version: str, thresho
     configs, weights, steps = [], [], []
     for run in runs:
         kept, step = kept_weights(run)
-        configs.append(TrainingConfig.from_json(json.loads((run / "config.json").read_text())))
+        configs.append(read_config(run))
         weights.append(kept)
         steps.append(step)
     network = configs[0].network
@@ -41,3 +41,10 @@ def bundle_runs(runs: list[Path], folder: Path, name: str, version: str, thresho
         licence=LICENCE,
     )
     return save_bundle(folder, info, weights)
+
+
+def read_config(run: Path) -> TrainingConfig:
+    try:
+        return TrainingConfig.from_json(json.loads((run / "config.json").read_text()))
+    except (OSError, KeyError, TypeError, ValueError):
+        raise InputError(f"{run} is no run of `ich train`: its config.json is missing or of another system.") from None

@@ -1,4 +1,4 @@
-"""The commands of training: simulate, train, export, bundle."""
+"""The commands of training: simulate, export, train, pack, bundle."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ICHSegmentationLib.staging import Staging
 if TYPE_CHECKING:
     from ICHSegmentationLib.training.cases import TrainingCases
     from ICHSegmentationLib.training.loop import Progress
+    from ICHSegmentationLib.training.processes import Processes
     from ICHSegmentationLib.training.train import TrainingConfig
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -63,6 +64,11 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--simulation-seed", type=int, default=0, help="with --simulate: of the cases (default: 0)")
     train.set_defaults(command=run_train, takes_signals=True)
 
+    pack = commands.add_parser("pack", help="pack label maps into one small file for a lent machine")
+    pack.add_argument("label_maps", type=Path, help="folder of whole-head label maps")
+    pack.add_argument("--out", type=Path, required=True, help="file, e.g. heads.npz; see training/job.py")
+    pack.set_defaults(command=run_pack)
+
     bundle = commands.add_parser("bundle", help="make an ensemble of trained runs")
     bundle.add_argument("runs", type=Path, nargs="+", help="folders of `ich train`")
     bundle.add_argument("--out", type=Path, required=True)
@@ -87,14 +93,19 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     print(f"{len(numbers)} cases in {options.out}")
 
 
-def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
+def label_map_files(folder: Path) -> list[Path]:
     from ICHSegmentationLib.image_files import is_image_file
+
+    files = sorted(path for path in folder.glob("*") if is_image_file(path))
+    if not files:
+        raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
+    return files
+
+
+def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
     from ICHSegmentationLib.training.pool import claim
 
-    names = sorted(path.name for path in label_maps.glob("*") if is_image_file(path))
-    if not names:
-        raise InputError(f"{label_maps} holds no label maps (NIfTI, NRRD or MetaImage).")
-    claim(pool, {"simulation seed": seed, "label maps": names})
+    claim(pool, {"simulation seed": seed, "label maps": [path.name for path in label_map_files(label_maps)]})
 
 
 def run_export(options: argparse.Namespace, staging: Staging) -> None:
@@ -114,19 +125,27 @@ def run_export(options: argparse.Namespace, staging: Staging) -> None:
 def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.training.loop import Sitting
+    from ICHSegmentationLib.training.processes import joined_processes, own_device
     from ICHSegmentationLib.training.train import train
 
     config = chosen_config(options)
-    device = pick_device(options.device)
-    with cases_for(options, config) as cases, Teller() as teller:
-        sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
-        run = train(config, cases, options.out, device, sitting)
+    device = own_device(pick_device(options.device))
+    with joined_processes(device) as processes:
+        if not processes.is_first:
+            processes.wait()  # for the first to have read the data set, or measured the heads
+        with cases_for(options, config, processes) as cases, Teller() as teller:
+            if processes.is_first:
+                processes.wait()
+            sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
+            run = train(config, cases, options.out, device, sitting)
+        is_first = processes.is_first
     where = f"member {config.member} stands at step {run.step} of {config.steps} in {options.out}"
     if run.stopped_by_signal:
         raise StoppedError(f"stopped: {where}; --resume goes on.")
-    print(where[0].upper() + where[1:])
-    if run.best_score is not None:
-        print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
+    if is_first:
+        print(where[0].upper() + where[1:])
+        if run.best_score is not None:
+            print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
 
 
 def chosen_config(options: argparse.Namespace) -> TrainingConfig:
@@ -151,14 +170,14 @@ def chosen_config(options: argparse.Namespace) -> TrainingConfig:
 
 
 @contextmanager
-def cases_for(options: argparse.Namespace, config: TrainingConfig) -> Iterator[TrainingCases]:
+def cases_for(options: argparse.Namespace, config: TrainingConfig, processes: Processes) -> Iterator[TrainingCases]:
     """The member's cases; while they are used, others may be simulated."""
     from ICHSegmentationLib.training.cases import cases_of, cases_of_fold
 
     if options.simulate is not None:
         if options.splits is not None:
             raise InputError("--splits names cases of --data; simulated ones are parted by their heads.")
-        with simulated_cases(options, config) as cases:
+        with simulated_cases(options, config, processes) as cases:
             yield cases
         return
     data, share = options.data, config.subset
@@ -196,11 +215,12 @@ def imported(options: argparse.Namespace) -> list[Path]:
 
 
 @contextmanager
-def simulated_cases(options: argparse.Namespace, config: TrainingConfig) -> Iterator[TrainingCases]:
+def simulated_cases(
+    options: argparse.Namespace, config: TrainingConfig, processes: Processes
+) -> Iterator[TrainingCases]:
     """The cases of a pool that is being filled. Of several processes the first simulates, the others wait for it."""
     from ICHSegmentationLib.simulation.label_maps import load_anatomies
     from ICHSegmentationLib.training.cases import cases_to_come
-    from ICHSegmentationLib.training.processes import is_first_process
     from ICHSegmentationLib.training.simulating import Simulators
 
     pool, seed, count = pool_beside(options, options.simulate), options.simulation_seed, options.cases
@@ -210,7 +230,7 @@ def simulated_cases(options: argparse.Namespace, config: TrainingConfig) -> Iter
     load_anatomies(options.simulate, cache=pool / "anatomies")
     anatomies = sorted((pool / "anatomies").glob("*.npz"))
     to_come = cases_to_come(pool, count, seed, len(anatomies), config.subset, config.seed, config.member)
-    if not is_first_process():
+    if not processes.is_first:
         yield to_come
         return
     with Simulators(anatomies, pool, count, seed, options.workers) as simulators:
@@ -250,6 +270,16 @@ class Teller:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def run_pack(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.simulation.label_maps import read_labels
+    from ICHSegmentationLib.training.packing import LabelledHead, pack_heads
+
+    files = label_map_files(options.label_maps)
+    heads = (LabelledHead(file.name.split(".")[0], *read_labels(file)) for file in files)
+    size = pack_heads(heads, options.out)
+    print(f"{len(files)} heads in {options.out}, {size / 2**20:.1f} MiB")
 
 
 def run_bundle(options: argparse.Namespace, staging: Staging) -> None:

@@ -49,6 +49,10 @@ class Processes:
         distributed.broadcast(shared, 0)
         return float(shared)
 
+    def wait(self) -> None:
+        """Returns when all processes have come here."""
+        self.any(False)
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
         if self.count == 1:
@@ -63,11 +67,6 @@ def started_together() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_first_process() -> bool:
-    """Whether this is the one that writes files and prints; also before the processes have joined."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: each takes the GPU of its number on this machine."""
     if device.type == "cuda" and started_together() > 1:
@@ -77,9 +76,15 @@ def own_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def joined_processes(device: torch.device) -> Iterator[Processes]:
-    """Joins the other processes that `torchrun` started (over NCCL on GPUs, over gloo elsewhere), and leaves them."""
+    """Joins the other processes that `torchrun` started (over NCCL on GPUs, over gloo elsewhere), and leaves them.
+
+    Who has joined may join again: then only the outermost leaves.
+    """
     if started_together() == 1:
         yield Processes(0, 1, device)
+        return
+    if distributed.is_initialized():
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -154,6 +154,7 @@ def equivariant_system(config: TrainingConfig, cases: TrainingCases, device: tor
     torch.manual_seed(config.seed * 1000 + config.member)
     network = EquivariantUNet(config.network).to(device)
     loss_of = LOSSES[config.loss]
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 
     def batch(number: int) -> Batch:
         rng = np.random.default_rng((config.seed, config.member, number))
@@ -162,8 +163,10 @@ def equivariant_system(config: TrainingConfig, cases: TrainingCases, device: tor
         return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device)
 
     def loss(batch: Batch) -> torch.Tensor:
-        logits = bleed_logit(network(batch.channels, batch.spacing_mm))
-        return loss_of(logits.float(), batch.bleed, batch.counted)
+        # no autocast: the network computes in the type of its input, its kernels and statistics in float32
+        with torch.autocast(device.type, enabled=False):
+            logits = bleed_logit(network(batch.channels.to(dtype), batch.spacing_mm).float())
+            return loss_of(logits, batch.bleed, batch.counted)
 
     system = System(
         network=network,

@@ -82,6 +82,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "dataset.json is a list": (lambda raw: (raw / "dataset.json").write_text("[]"), "holds list; an object"),
     "no channels": (change(channel_names={}), 'no "channel_names"'),
     "several channels": (change(channel_names={"0": "CT", "1": "T1"}), r"has 2 channels \(CT, T1\); scans of one"),
+    "a list of files": (change(dataset={"a": {}}), "lists its files itself"),
     "labels as in nnU-Net v1": (change(labels={"0": "background", "1": "bleed"}), r'"background": 0'),
     "a label in words": (change(labels={"background": 0, "bleed": "1"}), "the label 'bleed' the value '1'"),
     "nothing but background": (change(labels={"background": 0}), "names no label but background"),

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import SMALL
+from systems import tiny_system
 
 from ICHSegmentationLib.ensemble import load_bundle
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.bundling import bundle_runs
 from ICHSegmentationLib.training.cases import TrainingCases
+from ICHSegmentationLib.training.loop import LoopConfig, train_system
 from ICHSegmentationLib.training.train import TrainingConfig, train
 
 CONFIG = TrainingConfig(SMALL, steps=2, learning_rate=1e-2, patch_sizes=((16, 16, 4),), subset=1.0)
@@ -46,3 +48,9 @@ def test_members_of_different_networks_are_refused(cases: TrainingCases, tmp_pat
     train(other, cases, tmp_path / "b")
     with pytest.raises(InputError, match="different networks"):
         bundle_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "bundle", "mixed", "0", 0.5, "balls")
+
+
+def test_a_run_of_another_system_is_refused(tmp_path: Path) -> None:
+    train_system(tiny_system(), LoopConfig(1), {"depth": 3}, tmp_path)
+    with pytest.raises(InputError, match="is no run of `ich train`"):
+        bundle_runs([tmp_path], tmp_path / "bundle", "other", "0", 0.5, "noise")
