@@ -162,7 +162,7 @@ def test_experiments_on_finished_runs_are_one_command_each(
     spacing = ["--spacings", "3x3x3", "6x6x6", "--out", str(tmp_path / "spacing")]
     assert main(["experiment", "spacing", *on_runs, *spacing]) == 0
     assert "6x6x6" in capsys.readouterr().out
-    cases = ["--counts", "1", "2", "--systems", "everywhere", "--out", str(tmp_path / "cases")]
+    cases = ["--counts", "2", "--systems", "everywhere", "--out", str(tmp_path / "cases")]
     assert main(["experiment", "cases", *base, *cases]) == 0
     assert "everywhere          2 cases: mean Dice 1.000" in capsys.readouterr().out
     assert main(["experiment", "rotation", *on_runs, "--systems", "unet", "--out", str(tmp_path / "r")]) == 2
