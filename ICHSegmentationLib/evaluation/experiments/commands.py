@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,16 +108,16 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
         turns = rotation_experiment(predictors, scans, angles)
         changes = {
             name: {
-                "largest_change_of_mean_dice": largest_change(turns, name),
-                "largest_change_of_mean_dice_at_quarter_turns": largest_change(turns, name, quarters_only=True),
+                "at_quarter_turns": largest_change(turns, name, resampled=False),
+                "between_them": largest_change(turns, name, resampled=True),
             }
             for name in predictors
         }
-        values = {"changes": changes, "turns": [dataclasses.asdict(turn) for turn in turns]}
+        values = {"largest_change_of_mean_dice": changes, "turns": [dataclasses.asdict(turn) for turn in turns]}
         write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
     for name, change in changes.items():
-        any_angle, quarter = change.values()
-        print(f"{name:16s} mean Dice changes by at most {any_angle:+.3f}; at quarter turns {quarter:+.3f}")
+        words = [f"{value:+.3f} {where.replace('_', ' ')}" for where, value in change.items() if not math.isnan(value)]
+        print(f"{name:16s} mean Dice changes by at most {', '.join(words)}")
     finish(options)
 
 
