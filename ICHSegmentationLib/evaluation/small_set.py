@@ -24,6 +24,8 @@ from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 from ICHSegmentationLib.volume import as_volume
 
+DESCRIPTION = "small_set.json"  # beside dataset.json: what was simulated
+
 
 @dataclass(frozen=True)
 class SmallSet:
@@ -53,7 +55,7 @@ def write_small_set(wanted: SmallSet, folder: Path) -> None:
     Raises:
         InputError: the folder holds another data set.
     """
-    described = folder / "small_set.json"
+    described = folder / DESCRIPTION
     values = dataclasses.asdict(wanted) | {"volume_ml": list(wanted.volume_ml)}
     if (folder / "dataset.json").exists():
         if not described.exists() or json.loads(described.read_text()) != values:

@@ -252,9 +252,11 @@ def parsed_spacing(text: str) -> tuple[float, float, float]:
 
 
 def about(options: argparse.Namespace, cases: int) -> str:
+    from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
     from ICHSegmentationLib.terminology import DISCLAIMER
 
-    data = "simulated data" if getattr(options, "simulate", False) else str(options.data)
+    simulated = options.data is None or (options.data / DESCRIPTION).exists()
+    data = "simulated data" if simulated else str(options.data)
     return f"{data}, {cases} cases. {DISCLAIMER}"
 
 
