@@ -96,9 +96,12 @@ def partial_of(out: Path, process: int) -> Path:
 
 
 def publish(partial: Path, out: Path) -> None:
-    if not out.exists():
-        partial.rename(out)
+    try:
+        partial.rename(out)  # in one step, where nothing is yet or (not on Windows) an empty folder
         return
+    except OSError:
+        if not out.is_dir():
+            raise
     new = sorted(partial.iterdir())
     for name in set(RESULTS) - {file.name for file in new}:
         (out / name).unlink(missing_ok=True)
