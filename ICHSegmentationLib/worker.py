@@ -18,8 +18,8 @@ Messages (standard output) carry their kind under "message":
     error       text, exit_code (of `errors`); and details, if the mistake is ours
 
 Whoever starts the worker ends it by closing its standard input, or by killing it: it holds nothing that would be
-lost. A folder named as argument is its starter's, with scans in it: where the starter vanished, the worker removes it.
-Whatever a library prints goes to standard error.
+lost. A folder named as argument is its starter's, for scans: each goes when it has been answered, and the folder goes
+where the starter vanished. Whatever a library prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -166,7 +167,7 @@ def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages, st
         messages.send("error", text=text, exit_code=1, details=traceback.format_exc())
 
 
-def serve(requests: BinaryIO, messages: Messages, staging: Staging) -> None:
+def serve(requests: BinaryIO, messages: Messages, staging: Staging, starters_folder: Path | None) -> None:
     """Answers requests in their order until they end."""
     ensembles = Ensembles()
     for line in requests:
@@ -177,7 +178,18 @@ def serve(requests: BinaryIO, messages: Messages, staging: Staging) -> None:
         except (ValueError, RecursionError):
             messages.send("error", text="a line that is no JSON object was sent to the worker.", exit_code=2)
             continue
-        answer(request, ensembles, messages, staging)
+        try:
+            answer(request, ensembles, messages, staging)
+        finally:
+            forget_scan(request, starters_folder)
+
+
+def forget_scan(request: dict[str, Any], starters_folder: Path | None) -> None:
+    """Removes the scan of a request from the starter's folder; a file that lies elsewhere is the user's."""
+    scan = Path(str(request.get("scan", "")))
+    if starters_folder is not None and starters_folder in scan.parents:
+        with suppress(OSError):  # goes with the folder
+            scan.unlink()
 
 
 def introduce(messages: Messages) -> None:
@@ -225,11 +237,12 @@ def main() -> None:
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no print of a library gets among the messages
     messages, staging = Messages(own), Staging()
-    gone = partial(leave, staging, Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    starters_folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    gone = partial(leave, staging, starters_folder)
     requests = end_with_its_starter(gone)
     try:
         introduce(messages)
-        serve(requests, messages, staging)
+        serve(requests, messages, staging, starters_folder)
     except BrokenPipeError:  # nobody listens any more
         gone()
 

@@ -48,6 +48,20 @@ def test_a_worker_segments_scan_after_scan(worker: WorkerProcess, scan: Path, sm
         assert any(p["seconds_left"] is not None for p in progress)
 
 
+def test_a_scan_in_the_workers_folder_goes_when_it_is_answered_and_one_elsewhere_stays(
+    worker: WorkerProcess, scan: Path, small_bundle: Path
+) -> None:
+    copy = worker.folder / "a patient.nrrd"
+    for bundle in (small_bundle, scan.parent / "no bundle"):
+        copy.write_bytes(scan.read_bytes())
+        worker.ask(request(copy, worker.folder / "out", bundle))
+        wait_for(worker, is_kind("result", "error"))
+        worker.ask({})  # answered after the scan went
+        wait_for(worker, is_kind("error"))
+        assert not copy.exists()
+    assert scan.exists()
+
+
 def test_a_request_that_fails_is_one_message_and_the_next_one_works(
     worker: WorkerProcess, scan: Path, small_bundle: Path
 ) -> None:
