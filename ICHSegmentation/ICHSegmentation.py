@@ -50,13 +50,20 @@ class ICHSegmentation(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The ICHSegmentation developers"]
         parent.helpText = _(
-            "Finds and measures intracranial hemorrhage on a non-contrast head CT with an ensemble of "
-            "E(3)-equivariant U-Nets. Research use only, not for clinical use."
+            "Finds and measures intracranial hemorrhage (bleeding in the head) on a CT without contrast agent, with an "
+            "ensemble of E(3)-equivariant U-Nets. Choose a head CT, click Segment, correct the result in the Segment "
+            "Editor. Research use only, not for clinical use."
         )
         parent.acknowledgementText = _(
-            "After Geiger et al. (INSTANCE 2022) and Diaz et al. (MELBA 2024). The bundled ensemble was trained on "
-            "simulated scans only."
+            "The networks follow Geiger et al. (INSTANCE 2022) and Diaz et al. (Machine Learning for Biomedical "
+            "Imaging 2024). The bundled ensemble was trained on simulated scans only."
         )
+        slicer.app.connect("startupCompleted()", self.register_sample_data)
+
+    def register_sample_data(self) -> None:
+        from ICHSegmentationLib.sample_data import register
+
+        register(Path(self.resourcePath("Icons")))
 
 
 @parameterNodeWrapper
