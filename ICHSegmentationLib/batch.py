@@ -186,6 +186,15 @@ class Batch:
         of_scan = progress["fraction"] if progress["stage"] == "segmenting" else 0.0  # by far the longest stage
         return (len(self.rows) + of_scan) / len(self.names)
 
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left if the other scans take as long as those of this run; None until one of them is done."""
+        done = [row for row in self.rows.values() if row.state == "done" and row.scan not in self.skipped]
+        if not done:
+            return None
+        mean = sum(row.seconds or 0.0 for row in done) / len(done)
+        return mean * len(self.names) * (1 - self.fraction)
+
     def listen(self) -> bool:
         """Goes on as far as that is possible without waiting; whether there was anything to hear or do."""
         until = time.monotonic() + LONGEST_STEP_S
@@ -278,6 +287,10 @@ class Batch:
         for name, text in texts.items():
             with whole_or_not_at_all(self.folder / name) as partial:
                 partial.write_text(text, encoding="utf-8")
+
+    def table(self) -> str:
+        """The content of `batch.csv`."""
+        return table_csv(record["row"] for record in self.records.values())
 
 
 def table_csv(rows: Iterable[dict[str, Any]]) -> str:

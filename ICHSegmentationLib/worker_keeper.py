@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.worker_process import WorkerProcess
 
 
@@ -20,11 +21,18 @@ class WorkerKeeper:
         self.worker: WorkerProcess | None = None
 
     def running(self) -> WorkerProcess:
-        """A worker that runs."""
+        """A worker that runs.
+
+        Raises:
+            InputError: it cannot be started.
+        """
         if self.worker is not None and not self.worker.is_running:
             self.end()
         if self.worker is None:
-            self.worker = WorkerProcess(self.python)
+            try:
+                self.worker = WorkerProcess(self.python)
+            except OSError as error:
+                raise InputError(f"{self.python} cannot be started: {error.strerror}.") from None
         return self.worker
 
     def end(self) -> None:
