@@ -26,10 +26,10 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 try:
-    from ICHSegmentationLib.errors import ICHError, InputError
+    from ICHSegmentationLib.errors import ICHError, InputError, sentence
 except ImportError:  # run from the source tree: Slicer knows this file's folder only
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from ICHSegmentationLib.errors import ICHError, InputError
+    from ICHSegmentationLib.errors import ICHError, InputError, sentence
 from ICHSegmentationLib import application
 from ICHSegmentationLib.finding import Finding, card_html, lesion_line, report_csv, report_text
 from ICHSegmentationLib.terminology import DISCLAIMER
@@ -37,6 +37,7 @@ from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
 POLL_MS = 50
 MEASURE_AFTER_EDIT_MS = 400
+LESIONS_SHOWN = 6  # the others by scrolling
 
 
 class ICHSegmentation(ScriptedLoadableModule):
@@ -65,7 +66,7 @@ class ICHSegmentationParameterNode:
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     quality: Annotated[str, Choice(["auto", "full", "fast"])] = "auto"
     device: str = "auto"
-    threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
+    threshold: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     bundlePath: str = ""
     segmentation: slicer.vtkMRMLSegmentationNode
     probability: slicer.vtkMRMLScalarVolumeNode
@@ -448,7 +449,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def show_problem(self, text: str, details: str = "") -> None:
         self.details = details
-        self.ui.problemLabel.text = text[:1].upper() + text[1:]
+        self.ui.problemLabel.text = sentence(text)
         self.ui.problemLabel.visible = bool(text)
         self.ui.copyDiagnosisButton.visible = bool(text)
 
@@ -471,11 +472,13 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.lesionList.clear()
         for number, lesion in enumerate(self.found.lesions, 1):
             self.ui.lesionList.addItem(lesion_line(number, lesion))
+        rows = min(len(self.found.lesions), LESIONS_SHOWN)
+        self.ui.lesionList.maximumHeight = rows * self.ui.lesionList.sizeHintForRow(0) + 6 if rows else 0
         self.quiet = False
         self.ui.lesionList.visible = bool(self.found.lesions)
         self.ui.scanLabel.text = self.scan_name()
         self.ui.cardLabel.text = card_html(self.found)
-        self.ui.warningsLabel.text = "\n".join(self.found.statistics["warnings"])
+        self.ui.warningsLabel.text = "\n".join(f"• {warning}" for warning in self.found.statistics["warnings"])
         self.ui.warningsLabel.visible = bool(self.found.statistics["warnings"])
 
     def show_window(self, name: str) -> None:

@@ -35,8 +35,11 @@ class VolumeCase:
         return fingerprint_of(self.node())
 
     def has_result(self, fingerprint: str) -> bool:
-        found = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-        return any(node.GetAttribute(INPUT_ATTRIBUTE) == fingerprint for node in found)
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        return any(
+            node.GetAttribute(INPUT_ATTRIBUTE) == fingerprint and node.GetNodeReferenceID(role) == self.volume_id
+            for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        )
 
     def request(self, worker: WorkerProcess) -> Request:
         self.handover = Handover(self.node(), worker, self.tag_value)

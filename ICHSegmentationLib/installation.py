@@ -15,7 +15,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from ICHSegmentationLib.bundle import Manifest, read_manifest
-from ICHSegmentationLib.errors import BundleError, InputError
+from ICHSegmentationLib.errors import BundleError, InputError, sentence
 
 APPLICATIONS_OWN = ("SimpleITK",)  # Slicer has its own build, which pip must not replace
 Version = Callable[[str], "str | None"]
@@ -55,7 +55,7 @@ class Installation:
             return "PyTorch is not installed; open Set-up and click Install."
         if self.missing:
             return f"Missing or too old: {', '.join(self.missing)}; open Set-up and click Install."
-        return self.bundle_problem[:1].upper() + self.bundle_problem[1:]
+        return sentence(self.bundle_problem)
 
 
 def look(requirements: Iterable[str], bundle: Path | None, version: Version | None = None) -> Installation:

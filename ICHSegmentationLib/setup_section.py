@@ -18,7 +18,7 @@ from slicer.i18n import tr as _
 
 from ICHSegmentationLib.application import application_name
 from ICHSegmentationLib.bundle import read_manifest
-from ICHSegmentationLib.errors import ICHError, InputError
+from ICHSegmentationLib.errors import ICHError, InputError, sentence
 from ICHSegmentationLib.installation import (
     Installation,
     diagnostics,
@@ -29,7 +29,6 @@ from ICHSegmentationLib.installation import (
     set_up_lines,
     torch_range,
 )
-from ICHSegmentationLib.wording import sentence
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
 POLL_MS = 100
@@ -145,9 +144,9 @@ class SetupSection:
         except ICHError as error:
             self.problem = str(error)
         except subprocess.CalledProcessError as error:
-            self.problem = _("pip ended with exit code {code}; Slicer's Python console shows what it said.").format(
-                code=error.returncode
-            )
+            self.problem = _(
+                "Installing failed: pip ended with exit code {code}; the Python console shows its words."
+            ).format(code=error.returncode)
         self.show()
 
     def install(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ICHSegmentationLib.batch import TABLE, Batch
+from ICHSegmentationLib.errors import sentence
 
 
 def duration(seconds: float) -> str:
@@ -14,11 +15,6 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return _("{seconds:.0f} s").format(seconds=seconds)
     return _("{minutes:.0f} min").format(minutes=seconds / 60)
-
-
-def sentence(text: str) -> str:
-    """A library's sentence as the panel begins it."""
-    return text[:1].upper() + text[1:]
 
 
 def progress_line(message: dict[str, Any]) -> str:

@@ -33,6 +33,21 @@ def add_volume(name: str, hu: np.ndarray = HEAD.hu) -> Any:
     return node
 
 
+def add_demo_volume() -> Any:
+    """The generated head of `make demo`."""
+    import torch
+
+    from ICHSegmentationLib.simulation.demo import DEMO_SPACING_MM, demo_case
+    from ICHSegmentationLib.volume import as_volume
+
+    with torch.inference_mode():
+        volume = as_volume(demo_case(1).hu.numpy(), DEMO_SPACING_MM)
+    node = add_volume("Generated head", volume.hu)
+    node.SetSpacing(*volume.spacing_mm)
+    node.SetOrigin(*volume.affine[:3, 3])
+    return node
+
+
 def put_under(node: Any, values: np.ndarray) -> Any:
     """Puts a node under a linear transform."""
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")

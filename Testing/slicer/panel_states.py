@@ -65,6 +65,7 @@ def running(panel: Any) -> None:
     """In the midst of a run."""
     panel.ui.progressBar.visible = True
     panel.ui.progressBar.value = 420
+    panel.ui.segmentButton.text = "Cancel"
     panel.show_progress("Segmenting: member 2 of 3, tile 1 of 2, 12 s left")
 
 
@@ -81,6 +82,7 @@ def batch(panel: Any) -> None:
     panel.ui.batchOutputEdit.currentPath = "/data/results"
     panel.ui.batchProgressBar.visible = True
     panel.ui.batchProgressBar.value = 600
+    panel.ui.batchRunButton.text = "Cancel batch"
     panel.batch.show_line("Scan 13 of 20: follow-up/exam 13, 70 s left")
     rows = [
         ("exam 04.zip", "the zip is damaged, encrypted or packed in an unknown way."),
@@ -97,8 +99,8 @@ def settings(panel: Any) -> None:
 
 def no_torch(panel: Any) -> None:
     """A Slicer that has nothing yet."""
-    panel.ui.setupButton.collapsed = False
     panel.set_up.installation = look(panel.set_up.requirements, None, lambda name: None)
+    panel.ui.setupButton.collapsed = False
     panel.set_up.show()
     panel.show_buttons()
 

@@ -78,7 +78,7 @@ def test_segment_gives_a_segmentation_a_table_and_a_card(panel: Any, ct: Any) ->
     statistics = json.loads(panel.parameters.statistics)
     assert statistics["volume_ml"] == pytest.approx(BALL_ML, rel=0.25)
     assert panel.ui.cardLabel.text.count(f"{statistics['volume_ml']:.1f} mL") >= 1
-    assert f"over {statistics['bundle']['members']} members" in panel.ui.cardLabel.text
+    assert f"over {statistics['bundle']['members']} members<br>" in panel.ui.cardLabel.text
     assert mask(panel).sum() * VOXEL_ML == pytest.approx(statistics["volume_ml"])
     table = panel.parameters.table
     assert slicer.util.arrayFromTableColumn(table, "volume_ml")[0] == pytest.approx(statistics["volume_ml"], abs=0.02)

@@ -100,7 +100,7 @@ def test_a_folder_is_segmented_into_files_and_failures_are_listed(panel: Any, tm
     assert (out / "good.nrrd" / "segmentation.seg.nrrd").is_file()
     assert [row["state"] for row in rows(out).values()] == ["failed", "done"]
     assert is_shown(panel.ui.batchFailures)
-    assert panel.ui.batchFailures.item(0, 1).text() == "Bad.nii.gz is empty (0 bytes)."
+    assert panel.ui.batchFailures.item(0, 1).text() == "bad.nii.gz is empty (0 bytes)."
     assert segmentations() == []
     assert not is_shown(panel.ui.batchProgressBar)
 

@@ -29,7 +29,7 @@ from ICHSegmentationLib.terminology import DISCLAIMER, SEGMENT_COLOR_RGB, SEGMEN
 def blind_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights at a threshold that none of their answers reaches."""
     folder = tmp_path_factory.mktemp("blind")
-    save_bundle(folder, small_info(threshold=0.9999), [small_network(1).state_dict()])
+    save_bundle(folder, small_info(threshold=0.995), [small_network(1).state_dict()])
     return folder
 
 
@@ -41,10 +41,14 @@ def smaller(panel: Any) -> np.ndarray:
     return left
 
 
-def offsets() -> list[float]:
-    """Where the three slice views stand."""
-    names = ("Red", "Yellow", "Green")
-    return [slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().GetSliceOffset() for name in names]
+def distances_mm(place_mm_ras: list[float]) -> list[float]:
+    """How far the three slice views are from a place."""
+    found = []
+    for name in ("Red", "Yellow", "Green"):
+        node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
+        matrix = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
+        found.append(abs(matrix[:3, 2] @ (np.array(place_mm_ras) - matrix[:3, 3])))
+    return found
 
 
 def test_the_card_says_volume_range_lesions_and_abc2_with_its_parts(segmented: Any) -> None:
@@ -52,7 +56,7 @@ def test_the_card_says_volume_range_lesions_and_abc2_with_its_parts(segmented: A
     low, high = segmented.found.statistics["volume_ml_range"]
     count = len(segmented.found.lesions)
     assert f"{segmented.found.volume_ml:.1f} mL" in text
-    assert f"{low:.1f} to {high:.1f} mL over 1 members" in text
+    assert f"{low:.1f} to {high:.1f} mL over 1 member" in text
     assert f"{count} lesion{'s' * (count > 1)}, the largest {lesion['volume_ml']:.1f} mL" in text
     for part in ("abc2_ml", "a_mm", "b_mm", "c_mm"):
         assert f"{lesion[part]:.{int(part == 'abc2_ml')}f}" in text
@@ -61,15 +65,14 @@ def test_the_card_says_volume_range_lesions_and_abc2_with_its_parts(segmented: A
 
 
 def test_all_views_jump_to_the_largest_bleed_and_to_a_clicked_lesion(segmented: Any) -> None:
-    x, y, z = segmented.found.lesions[0]["centroid_mm_ras"]
-    place = pytest.approx([z, x, y], abs=3.0)
-    assert offsets() == place
+    place = segmented.found.lesions[0]["centroid_mm_ras"]
+    assert max(distances_mm(place)) < 3.0
     assert segmented.ui.lesionList.count == len(segmented.found.lesions)
     segmented.ui.lesionList.setCurrentRow(0)
     jump_to([0.0, 0.0, -40.0])
-    assert offsets() != place
+    assert max(distances_mm(place)) > 10.0
     segmented.ui.lesionList.clicked.emit(segmented.ui.lesionList.currentIndex())  # of the row that is current already
-    assert offsets() == place
+    assert max(distances_mm(place)) < 3.0
 
 
 def test_the_scan_is_shown_in_the_blood_window_whatever_was_shown_before(segmented: Any, ct: Any) -> None:
@@ -110,7 +113,7 @@ def test_the_threshold_cuts_the_stored_probability_at_once(segmented: Any) -> No
     assert not segmented.parameters.edited
     segmented.ui.thresholdSlider.value = threshold
     settle(segmented)
-    assert "over 1 members" in segmented.ui.cardLabel.text
+    assert "over 1 member" in segmented.ui.cardLabel.text
 
 
 def test_an_edit_is_measured_and_said(segmented: Any) -> None:
@@ -187,7 +190,7 @@ def test_undo_takes_the_last_run_back_in_one_step(segmented: Any, ct: Any) -> No
     segmented.ui.undoButton.click()
     assert not any(slicer.mrmlScene.IsNodePresent(node) for node in made)
     assert segmented.parameters.segmentation is first
-    assert "over 1 members" in segmented.ui.cardLabel.text
+    assert "over 1 member" in segmented.ui.cardLabel.text
     segmented.ui.undoButton.click()
     assert not slicer.mrmlScene.IsNodePresent(first)
     assert slicer.mrmlScene.IsNodePresent(ct)
