@@ -31,3 +31,9 @@ class DeviceError(ICHError):
     """The device asked for is not there, or its memory does not suffice."""
 
     exit_code = 5
+
+
+def sentence(text: str) -> str:
+    """A message as it stands alone: with a capital, unless it begins with the name of a file."""
+    first = text.split(" ", 1)[0]
+    return text[:1].upper() + text[1:] if first.strip(",:;").isalpha() else text

@@ -78,6 +78,7 @@ class WorkerProcess:
             **in_a_group_of_its_own(),
         )
         self.received = Inbox()
+        self.ready: dict[str, Any] | None = None  # the first message, once it has come: versions, device
         self.last_lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.readers = [
@@ -102,6 +103,8 @@ class WorkerProcess:
                 except (ValueError, TypeError, KeyError, RecursionError):
                     self.last_lines.append(f"(not a message) {line[:200]!r}")
                     continue
+                if message["message"] == "ready":
+                    self.ready = message
                 self.received.put(message)
 
     def read_errors(self, pipe: BinaryIO) -> None:
