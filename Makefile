@@ -8,7 +8,7 @@ CT ?=
 OUT ?= demo
 TORCH := 2.13.0
 
-.PHONY: demo test lint types bench real-data soak packaging pictures clean
+.PHONY: demo test lint types bench nnunet real-data soak packaging pictures clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ich demo $(if $(CT),"$(CT)") --out "$(OUT)" --overwrite
@@ -28,6 +28,11 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --no-deps dynamic-network-architectures  # its U-Net needs torch alone; timm pulls CUDA
 	$(BIN)/python Testing/benchmarks/inference.py
 	$(BIN)/python Testing/benchmarks/kernels.py
+	$(BIN)/python Testing/benchmarks/training.py
+
+# nnU-Net v2, for `ich train-system nnunet` and `coarse-fine`
+nnunet: $(VENV)/.installed
+	sh setup/nnunet.sh $(VENV)
 
 # the bundled ensemble on the real scans of ../shared/data
 real-data: $(VENV)/.installed-dev

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
-import json
 import logging
 import os
 import signal
@@ -17,9 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ICHSegmentationLib.baselines.commands import add_commands as add_system_commands
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
+from ICHSegmentationLib.training.commands import add_commands as add_training_commands
 
 if TYPE_CHECKING:
     from ICHSegmentationLib.pipeline import SegmentationOptions
@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(name)s: %(message)s")
     staging = Staging()
     with staging.temporary_files():
+        if options.takes_signals:  # and leaves what it has when it is asked to stop
+            return guarded(lambda: options.command(options, staging))
         return run_interruptibly(lambda: guarded(lambda: options.command(options, staging)), staging)
 
 
@@ -52,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         prog="ich", description=f"Segments and measures intracranial hemorrhage on head CT. {DISCLAIMER}"
     )
     top.add_argument("--verbose", action="store_true", help="say more about what is done")
+    top.set_defaults(takes_signals=False)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     segment = commands.add_parser("segment", help="segment one scan")
@@ -80,34 +83,8 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("--bundle", type=Path, help="folder of another ensemble than the bundled one")
     info.set_defaults(command=run_info)
 
-    simulate = commands.add_parser("simulate", help="simulate head CTs with bleeds from label maps")
-    simulate.add_argument("label_maps", type=Path, help="folder of whole-head label maps (see simulation/anatomy.py)")
-    simulate.add_argument("--out", type=Path, required=True, help="folder for the cases; goes on where it stopped")
-    simulate.add_argument("--cases", type=int, required=True, help="how many")
-    simulate.add_argument("--first", type=int, default=0, help="number of the first case, to share the work")
-    simulate.add_argument("--seed", type=int, default=0)
-    simulate.set_defaults(command=run_simulate)
-
-    train = commands.add_parser("train", help="train one member of an ensemble on simulated cases")
-    train.add_argument("cases", type=Path, help="folder of cases from `ich simulate`")
-    train.add_argument("--out", type=Path, required=True, help="folder of the run; goes on from its checkpoint")
-    train.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
-    train.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig, e.g. a run's config.json")
-    train.add_argument("--member", type=int, help="which of the ensemble (default: 0)")
-    train.add_argument("--seed", type=int, help="of the ensemble (default: 0)")
-    train.add_argument("--steps", type=int, help="default: the paper's 200,000")
-    train.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long, with a checkpoint")
-    train.add_argument("--device", default="auto")
-    train.set_defaults(command=run_train)
-
-    bundle = commands.add_parser("bundle", help="make an ensemble of trained runs")
-    bundle.add_argument("runs", type=Path, nargs="+", help="folders of `ich train`")
-    bundle.add_argument("--out", type=Path, required=True)
-    bundle.add_argument("--name", required=True)
-    bundle.add_argument("--version", required=True)
-    bundle.add_argument("--threshold", type=float, default=0.5)
-    bundle.add_argument("--trained-on", required=True, help="the training data, in words, for the manifest")
-    bundle.set_defaults(command=run_bundle)
+    add_training_commands(commands)
+    add_system_commands(commands)
     return top
 
 
@@ -223,51 +200,6 @@ def run_info(options: argparse.Namespace, staging: Staging) -> None:
     print(f"{'ensemble':16s}{info.name} {info.version}, {len(ensemble.members)} members of {info.preset}, {folder}")
     print(f"{'SHA-256':16s}{ensemble.sha256}")
     print(DISCLAIMER)
-
-
-def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.simulation.label_maps import load_anatomies
-    from ICHSegmentationLib.training.pool import simulate_pool
-
-    anatomies = load_anatomies(options.label_maps, cache=options.out / "anatomies")
-    numbers = range(options.first, options.first + options.cases)
-    with Bar() as bar:
-        for done, _ in enumerate(simulate_pool(anatomies, options.out, numbers, options.seed), 1):
-            bar.show("simulating", done / len(numbers), f"case {done} of {len(numbers)}")
-    print(f"{len(numbers)} cases in {options.out}")
-
-
-def run_train(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.devices import pick_device
-    from ICHSegmentationLib.training.train import TrainingConfig, train
-    from ICHSegmentationLib.unet import PRESETS
-
-    if options.preset not in PRESETS:
-        raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {options.preset!r}.")
-    config = TrainingConfig(PRESETS[options.preset])
-    if options.config is not None:
-        try:
-            values = json.loads(options.config.read_text())
-            config = TrainingConfig.from_json({**config.to_json(), **values})
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{options.config} is no training configuration: {error}.") from None
-    wishes = {"member": options.member, "seed": options.seed, "steps": options.steps}
-    config = dataclasses.replace(config, **{name: value for name, value in wishes.items() if value is not None})
-    with Bar() as bar:
-
-        def on_step(step: int, loss: float) -> None:
-            bar.show("training", step / config.steps, f"step {step} of {config.steps}, loss {loss:.3f}")
-
-        run = train(config, options.cases, options.out, pick_device(options.device), options.minutes, on_step=on_step)
-    print(f"Member {config.member} stands at step {run.step} of {config.steps} in {options.out}")
-
-
-def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.training.bundling import bundle_runs
-
-    with staging.folder(options.out, overwrite=False) as folder:
-        sha256 = bundle_runs(options.runs, folder, options.name, options.version, options.threshold, options.trained_on)
-    print(f"{len(options.runs)} members in {options.out}, SHA-256 {sha256}")
 
 
 def chosen(options: argparse.Namespace) -> SegmentationOptions:

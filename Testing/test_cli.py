@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_files import NAME, write_series
-from helpers import head_with_ball, small_info, small_network
+from helpers import SMALL, head_with_ball, small_info, small_network
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.ensemble import save_bundle
@@ -184,12 +185,15 @@ def test_from_label_maps_to_a_bundle_by_commands_alone(tmp_path: Path, capsys: p
     labels = as_volume(procedural_labels(0, 4.0), (4.0, 4.0, 4.0))
     (tmp_path / "maps").mkdir()
     write_image_file(tmp_path / "maps" / "head.nii.gz", labels.hu.astype(np.int16), labels.affine, {})
-    cases, run, bundle = str(tmp_path / "cases"), str(tmp_path / "run"), str(tmp_path / "bundle")
-    assert main(["simulate", str(tmp_path / "maps"), "--out", cases, "--cases", "2"]) == 0
+    maps, cases, run, bundle = (str(tmp_path / name) for name in ("maps", "cases", "run", "bundle"))
+    (tmp_path / "settings.json").write_text(json.dumps({"network": dataclasses.asdict(SMALL)}))
+    assert main(["simulate", maps, "--out", cases, "--cases", "1"]) == 0
+    train = ["train", "--simulate", maps, "--pool", cases, "--cases", "1", "--workers", "1", "--out", run]
+    train += ["--config", str(tmp_path / "settings.json")]
     for steps in ("1", "2"):
-        assert main(["train", cases, "--out", run, "--steps", steps]) == 0
+        assert main([*train, "--steps", steps, "--resume"]) == 0
     assert "step 2 of 2" in capsys.readouterr().out
-    made = ["bundle", run, "--out", bundle, "--name", "two steps", "--version", "0", "--trained-on", "two cases"]
+    made = ["bundle", run, "--out", bundle, "--name", "two steps", "--version", "0", "--trained-on", "one case"]
     assert main(made) == 0
     manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
     assert manifest["training"]["members"][0]["steps_done"] == 2
@@ -261,17 +265,3 @@ def test_a_run_in_the_background_of_a_script_can_be_stopped(tmp_path: Path, smal
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=5)
     assert process.returncode == 130
-
-
-def test_training_follows_a_configuration_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "config.json"
-    config.write_text('{"learning_rate": 0.02, "loss": "cross_entropy_and_dice", "patch_sizes": [[16, 16, 2]]}')
-    (tmp_path / "cases").mkdir()
-    command = ["train", str(tmp_path / "cases"), "--out", str(tmp_path / "run"), "--config", str(config)]
-    assert main([*command, "--steps", "3"]) == 2
-    assert "no complete case" in capsys.readouterr().err
-    written = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (written["learning_rate"], written["steps"], written["patch_sizes"]) == (0.02, 3, [[16, 16, 2]])
-    config.write_text('{"no such setting": 1}')
-    assert main(command) == 2
-    assert "no training configuration" in capsys.readouterr().err

@@ -35,9 +35,14 @@ def load_anatomies(label_maps: Path, cache: Path) -> list[Anatomy]:
 
 def read_label_map(file: Path) -> Anatomy:
     """One label map, turned to RAS."""
+    return anatomy_from_labels(*read_labels(file))
+
+
+def read_labels(file: Path) -> tuple[np.ndarray, float]:
+    """The labels of a file, [x, y, z] in RAS, and the voxel size in mm."""
     image = sitk.DICOMOrient(sitk.ReadImage(str(file)), "LPS")
     spacing = image.GetSpacing()
     if max(spacing) - min(spacing) > 0.01 * min(spacing):
         raise InputError(f"{file.name} has voxels of {spacing} mm; label maps with cubic voxels are wanted.")
     labels = sitk.GetArrayFromImage(image).T[::-1, ::-1]  # [x, y, z], RAS
-    return anatomy_from_labels(np.rint(labels).astype(np.int64), float(spacing[0]))
+    return np.rint(labels).astype(np.int64), float(spacing[0])

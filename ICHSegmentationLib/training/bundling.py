@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from ICHSegmentationLib.ensemble import BundleInfo, save_bundle
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.training.train import TrainingConfig, part_of, read_metadata
+from ICHSegmentationLib.training.checkpoint import kept_weights
+from ICHSegmentationLib.training.train import TrainingConfig
 from ICHSegmentationLib.unet import PRESETS
 from ICHSegmentationLib.windowing import WINDOWS_HU
 
@@ -17,15 +16,13 @@ LICENCE = "Apache-2.0"
 
 
 def bundle_runs(runs: list[Path], folder: Path, name: str, version: str, threshold: float, trained_on: str) -> str:
-    """Writes the averaged weights of several runs of one network as a bundle; returns its SHA-256."""
+    """Writes the kept weights of several runs of one network as a bundle; returns its SHA-256."""
     configs, weights, steps = [], [], []
     for run in runs:
-        checkpoint = run / "checkpoint.safetensors"
-        if not checkpoint.exists():
-            raise InputError(f"{run} holds no checkpoint; train it first.")
-        configs.append(TrainingConfig.from_json(json.loads((run / "config.json").read_text())))
-        weights.append(part_of(load_file(checkpoint), "average/"))
-        steps.append(int(read_metadata(checkpoint)["step"]))
+        kept, step = kept_weights(run)
+        configs.append(read_config(run))
+        weights.append(kept)
+        steps.append(step)
     network = configs[0].network
     if any(config.network != network for config in configs):
         raise InputError("the runs are of different networks; the members of an ensemble must share one.")
@@ -44,3 +41,10 @@ def bundle_runs(runs: list[Path], folder: Path, name: str, version: str, thresho
         licence=LICENCE,
     )
     return save_bundle(folder, info, weights)
+
+
+def read_config(run: Path) -> TrainingConfig:
+    try:
+        return TrainingConfig.from_json(json.loads((run / "config.json").read_text()))
+    except (OSError, KeyError, TypeError, ValueError):
+        raise InputError(f"{run} is no run of `ich train`: its config.json is missing or of another system.") from None

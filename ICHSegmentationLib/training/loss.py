@@ -24,4 +24,14 @@ def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor, counted: 
     return cross_entropy(logits, target, counted) + soft_dice(logits, target, counted)
 
 
+def bleed_logit(logits: torch.Tensor) -> torch.Tensor:
+    """[batch, classes, x, y, z] -> [batch, 1, x, y, z]: the logit of not being background.
+
+    Of one class its own logit; of several, the first of them background, that of 1 - softmax(background).
+    """
+    if logits.shape[1] == 1:
+        return logits
+    return logits[:, 1:].logsumexp(dim=1, keepdim=True) - logits[:, :1]
+
+
 LOSSES = {"cross_entropy": cross_entropy, "cross_entropy_and_dice": cross_entropy_and_dice}

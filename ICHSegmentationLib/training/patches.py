@@ -12,6 +12,8 @@ from ICHSegmentationLib.training.augmentation import Augmentation, augment
 from ICHSegmentationLib.training.pool import StoredCase
 from ICHSegmentationLib.windowing import window_channels
 
+Size = tuple[int, int, int]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -25,30 +27,49 @@ class Batch:
 
 def draw_patches(
     case: StoredCase,
-    size: tuple[int, int, int],
+    size: Size,
     count: int,
     bleed_share: float,
     rng: np.random.Generator,
     device: torch.device | str = "cpu",
 ) -> Batch:
     """Augmented patches of one case; each with probability `bleed_share` centred on bleed, if the case has any."""
-    hus, labels = [], []
+    pairs = []
     for _ in range(count):
-        corner = patch_corner(case, size, rng.random() < bleed_share, rng)
-        box = tuple(slice(start, start + side) for start, side in zip(corner, size, strict=True))
-        hu = torch.from_numpy(case.hu[box].astype(np.float32)).to(device)
-        label = torch.from_numpy(np.array(case.label[box])).to(device)
-        hu, label = augment(hu, label, Augmentation.draw(rng))
-        hus.append(window_channels(hu))
-        labels.append(label)
-    label = torch.stack(labels)[:, None]
+        hu, label = cut(case, size, rng.random() < bleed_share, rng, device)
+        pairs.append(augment(hu, label, Augmentation.draw(rng)))
+    return batch_of(pairs, case.spacing_mm)
+
+
+def take_patches(
+    case: StoredCase,
+    size: Size,
+    on_bleed: tuple[bool, ...],
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
+) -> Batch:
+    """Patches of one case as they are, one for each entry of `on_bleed`."""
+    return batch_of([cut(case, size, wanted, rng, device) for wanted in on_bleed], case.spacing_mm)
+
+
+def batch_of(pairs: list[tuple[torch.Tensor, torch.Tensor]], spacing_mm: tuple[float, float, float]) -> Batch:
+    label = torch.stack([label for _, label in pairs])[:, None]
     counted = label != IGNORED
-    return Batch(torch.stack(hus), ((label > 0) & counted).float(), counted.float(), case.spacing_mm)
+    channels = torch.stack([window_channels(hu) for hu, _ in pairs])
+    return Batch(channels, ((label > 0) & counted).float(), counted.float(), spacing_mm)
 
 
-def patch_corner(
-    case: StoredCase, size: tuple[int, int, int], on_bleed: bool, rng: np.random.Generator
-) -> tuple[int, int, int]:
+def cut(
+    case: StoredCase, size: Size, on_bleed: bool, rng: np.random.Generator, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A patch's HU (float32) and labels, [x, y, z]."""
+    corner = patch_corner(case, size, on_bleed, rng)
+    box = tuple(slice(start, start + side) for start, side in zip(corner, size, strict=True))
+    hu = torch.from_numpy(case.hu[box].astype(np.float32)).to(device)
+    return hu, torch.from_numpy(np.array(case.label[box])).to(device)
+
+
+def patch_corner(case: StoredCase, size: Size, on_bleed: bool, rng: np.random.Generator) -> tuple[int, int, int]:
     shape = case.hu.shape
     if on_bleed:
         bleed = np.flatnonzero((case.label > 0) & (np.asarray(case.label) != IGNORED))

@@ -1,21 +1,29 @@
-"""A folder of cases to train from: written by the simulator, read patch by patch without loading whole volumes.
+"""A folder of cases to train from, read patch by patch without loading whole volumes.
 
-Each case is a folder with `hu.npy` (int16, [x, y, z]), `label.npy` (uint8: 0 background, 1-5 subtypes, 255 ignored)
-and `case.json` (spacing, volumes, every drawn parameter). A case appears under its name only when complete.
+Each case is a folder with `hu.npy` (int16, [x, y, z]), `label.npy` (uint8: 0 background, 1-5 subtypes, 6 bleed of a
+subtype that is not told, 255 ignored) and `case.json` (spacing, group, and where it is from). A case appears under
+its name only when complete, so several processes may write and read one pool. `pool.json` says what the pool is of.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import Case, CaseParameters, simulate
+
+UNTOLD = 6  # label of bleed whose subtype nobody told
+POOL = "pool.json"
 
 
 @dataclass(frozen=True)
@@ -28,19 +36,30 @@ class StoredCase:
     name: str
 
 
-def write_case(case: Case, folder: Path) -> None:
-    """Writes a case; `folder` exists afterwards only if all of it was written."""
-    partial = folder.with_name(folder.name + ".partial")
+def store(folder: Path, hu: np.ndarray, label: np.ndarray, description: dict[str, Any]) -> None:
+    """Writes a case; `folder` exists afterwards with all of it, from here or from another process."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True, exist_ok=True)
-    np.save(partial / "hu.npy", case.hu.cpu().numpy().astype(np.int16))
-    np.save(partial / "label.npy", case.subtype.cpu().numpy())
+    np.save(partial / "hu.npy", hu.astype(np.int16))
+    np.save(partial / "label.npy", label.astype(np.uint8))
+    (partial / "case.json").write_text(json.dumps(description))
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not (folder / "case.json").exists():
+            raise
+        shutil.rmtree(partial)
+
+
+def write_case(case: Case, folder: Path) -> None:
+    """Writes a simulated case."""
     description = {
         "spacing_mm": case.spacing_mm,
+        "group": anatomy_group(case.parameters.anatomy),
         "volume_ml": case.volume_ml,
         "parameters": case.parameters.to_json(),
     }
-    (partial / "case.json").write_text(json.dumps(description))
-    partial.rename(folder)
+    store(folder, case.hu.cpu().numpy(), case.subtype.cpu().numpy(), description)
 
 
 def read_case(folder: Path) -> StoredCase:
@@ -52,7 +71,53 @@ def read_case(folder: Path) -> StoredCase:
 
 def case_folders(pool: Path) -> list[Path]:
     """Complete cases of a pool, in order."""
-    return sorted(path.parent for path in pool.glob("case_*/case.json") if not path.parent.name.endswith(".partial"))
+    return sorted(path.parent for path in pool.glob("*/case.json") if not path.parent.name.startswith("."))
+
+
+def group_of(folder: Path) -> str:
+    """Which head a case is of; cases of one head are never parted between training and validation."""
+    description = json.loads((folder / "case.json").read_text())
+    if "group" not in description and "parameters" in description:  # pools of earlier versions
+        return anatomy_group(description["parameters"]["anatomy"])
+    return str(description.get("group", folder.name))
+
+
+def anatomy_group(anatomy: int) -> str:
+    return f"anatomy {anatomy}"
+
+
+def claim(pool: Path, origin: dict[str, Any]) -> None:
+    """Notes what a pool is of, or makes sure that it is of that.
+
+    Raises:
+        InputError: the pool is of something else.
+    """
+    path = pool / POOL
+    origin = json.loads(json.dumps(origin))
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != origin:
+            raise InputError(
+                f"the pool {pool} is of {words(found)}; this one is of {words(origin)}: name another pool."
+            )
+        return
+    pool.mkdir(parents=True, exist_ok=True)
+    partial = pool / f".{POOL}.{os.getpid()}.partial"
+    partial.write_text(json.dumps(origin, indent=1))
+    partial.replace(path)
+
+
+def words(origin: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in origin.items())
+
+
+def parameters_of(seed: int, number: int, anatomies: int) -> CaseParameters:
+    """What is drawn for case `number`: the same whoever simulates it."""
+    return CaseParameters.draw(np.random.default_rng((seed, number)), anatomies)
+
+
+def case_folder(pool: Path, number: int) -> Path:
+    return pool / f"case_{number:06d}"
 
 
 def simulate_pool(
@@ -60,11 +125,10 @@ def simulate_pool(
 ) -> Iterator[Path]:
     """Simulates the cases that are not there yet; case k of a seed is the same whoever writes it."""
     for number in cases:
-        folder = pool / f"case_{number:06d}"
+        folder = case_folder(pool, number)
         if folder.exists():
             continue
-        rng = np.random.default_rng((seed, number))
-        parameters = CaseParameters.draw(rng, len(anatomies))
+        parameters = parameters_of(seed, number, len(anatomies))
         with torch.inference_mode():
             case = simulate(parameters, anatomies[parameters.anatomy], device)
         write_case(case, folder)

@@ -1,26 +1,33 @@
-"""The training loop of one member, read downwards."""
+"""One member of the e3nn ensemble: its configuration, and what the loop is handed to train it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
-import time
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.averaging import WeightAverage
-from ICHSegmentationLib.training.loss import LOSSES
-from ICHSegmentationLib.training.patches import draw_patches
-from ICHSegmentationLib.training.pool import case_folders, read_case
+from ICHSegmentationLib.training.cases import TrainingCases
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
+from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
+from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
+from ICHSegmentationLib.training.patches import Batch, draw_patches
+from ICHSegmentationLib.training.processes import own_device
+from ICHSegmentationLib.training.validation import Validation
 from ICHSegmentationLib.unet import EquivariantUNet, UNetConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,9 @@ class TrainingConfig:
         patch_sizes: voxels along x, y, z, at most; one of them is drawn for each step.
         patches_per_step: drawn from one case, so that they share its spacing.
         bleed_share: share of patches centred on bleed.
-        subset: share of the cases this member sees.
+        subset: share of the cases (or heads, where several cases are of one) this member sees.
+        batches_per_step, precision, validate_every, patience: see `loop.LoopConfig`.
+        validation_cases: of those it does not see, how many it is validated on, at most.
     """
 
     network: UNetConfig
@@ -58,6 +67,34 @@ class TrainingConfig:
     patches_per_step: int = 1
     bleed_share: float = 0.5
     subset: float = 0.8
+    batches_per_step: int = 1
+    precision: str = "float32"
+    validate_every: int = 1000
+    validation_cases: int = 16
+    patience: int | None = None
+
+    def loop(self) -> LoopConfig:
+        return LoopConfig(
+            steps=self.steps,
+            seed=(self.seed, self.member),
+            batches_per_step=self.batches_per_step,
+            gradient_clip=self.gradient_clip,
+            precision=self.precision,
+            validate_every=self.validate_every,
+            patience=self.patience,
+        )
+
+    def check(self) -> None:
+        """Raises an InputError for what cannot be trained."""
+        self.loop()
+        if self.loss not in LOSSES:
+            raise InputError(f"the loss must be one of {', '.join(LOSSES)}; found {self.loss!r}.")
+        least = {"steps": 1, "batches_per_step": 1, "patches_per_step": 1, "validate_every": 1, "member": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise InputError(f"{name} must be {value} or more; found {getattr(self, name)}.")
+        if not self.patch_sizes or min(min(size) for size in self.patch_sizes) < 1:
+            raise InputError(f"patch_sizes must name at least one size in whole voxels; found {self.patch_sizes}.")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -73,132 +110,91 @@ class TrainingConfig:
         return self.learning_rate * share
 
 
-@dataclass
-class Run:
-    """The state of a training run; what a checkpoint holds."""
-
-    config: TrainingConfig
-    network: EquivariantUNet
-    optimizer: torch.optim.Optimizer
-    average: WeightAverage
-    step: int = 0
-
-    @classmethod
-    def start(cls, config: TrainingConfig, device: torch.device) -> Run:
-        torch.manual_seed(config.seed * 1000 + config.member)
-        network = EquivariantUNet(config.network).to(device)
-        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
-        return cls(config, network, optimizer, WeightAverage(network, config.average_epsilon))
-
-    def save(self, folder: Path) -> None:
-        """Writes `checkpoint.safetensors`, whole or not at all."""
-        tensors = {f"network/{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.weights.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam/{index}/{name}": value for name, value in state.items()}
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        partial = folder / "checkpoint.partial"
-        save_file(tensors, partial, {"step": str(self.step), "averaged": str(self.average.steps)})
-        partial.replace(folder / "checkpoint.safetensors")
-
-    def resume(self, folder: Path) -> None:
-        """Reads the state that `save` wrote."""
-        path = folder / "checkpoint.safetensors"
-        tensors = load_file(path, device=str(next(self.network.parameters()).device))
-        self.network.load_state_dict(part_of(tensors, "network/"))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in part_of(tensors, "adam/").items():
-            index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = value
-        whole = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
-        metadata = read_metadata(path)
-        self.average.load_state_dict({"steps": int(metadata["averaged"]), "weights": part_of(tensors, "average/")})
-        self.step = int(metadata["step"])
-
-
-def differences(one: TrainingConfig, other: TrainingConfig) -> str:
-    """The names of the settings that differ."""
-    ours, theirs = one.to_json(), other.to_json()
-    return ", ".join(name for name in ours if ours[name] != theirs[name])
-
-
-def part_of(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The string metadata of a safetensors file."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)).get("__metadata__", {})
-
-
 def train(
     config: TrainingConfig,
-    pool: Path,
+    cases: TrainingCases,
     out: Path,
     device: torch.device | str = "cpu",
-    minutes: float = math.inf,
-    save_every_s: float = 300.0,
-    on_step: Callable[[int, float], None] | None = None,
+    sitting: Sitting = UNTIL_DONE,
 ) -> Run:
-    """Trains one member on a pool of cases, or goes on where `out` holds a checkpoint.
+    """Trains one member; see `loop.train_system` for when it stops and what it leaves in `out`.
 
-    Stops after `config.steps` or when the minutes are up, whichever comes first, with a checkpoint either way.
-    The pool may grow meanwhile: cases are listed anew now and then. Patches depend on seed, member and step alone,
-    so on a fixed pool a resumed run ends the same as one that was never stopped.
+    Patches depend on seed, member and the batch's number alone, so on the same cases a resumed run ends the same as
+    one that was never stopped.
+
+    Raises:
+        InputError: patience is asked for and there is nothing to validate on, or see `loop.train_system`.
     """
-    device = torch.device(device)
-    torch.set_flush_denormal(True)  # vanishing gradients of certain voxels would make CPU steps four times slower
+    config.check()
+    if config.patience is not None and not cases.validation:
+        raise InputError("to stop when the score gets no better, cases to validate on are wanted: a subset below 1.")
+    device = own_device(torch.device(device))
+    if sitting.resume or not (out / CHECKPOINT).exists():
+        note_cases(cases, out)
+    return train_system(equivariant_system(config, cases, device), config.loop(), config.to_json(), out, sitting)
+
+
+def note_cases(cases: TrainingCases, out: Path) -> None:
+    """Writes `cases.json`, which cases the member saw; warns if an earlier sitting saw others."""
+    path = out / "cases.json"
+    names = {
+        "training": [folder.name for folder in cases.training],
+        "validation": [folder.name for folder in cases.validation],
+    }
+    if path.exists() and json.loads(path.read_text()) != names:
+        logger.warning("%s was begun on other cases: its result will be that of neither", out)
     out.mkdir(parents=True, exist_ok=True)
-    run = Run.start(config, device)
-    if (out / "checkpoint.safetensors").exists():
-        started_with = TrainingConfig.from_json(json.loads((out / "config.json").read_text()))
-        started_with = dataclasses.replace(started_with, steps=config.steps)
-        if started_with != config:
-            raise InputError(
-                f"{out} holds a run of another configuration ({differences(started_with, config)}); only the number "
-                "of steps may change. Name another folder for this one."
-            )
-        run.resume(out)
-    (out / "config.json").write_text(json.dumps(config.to_json(), indent=1))
+    partial = out / f".cases.{os.getpid()}.partial"
+    partial.write_text(json.dumps(names, indent=1))
+    partial.replace(path)
+
+
+def equivariant_system(config: TrainingConfig, cases: TrainingCases, device: torch.device) -> System:
+    """The member's network, what it sees and what it is asked to minimise."""
+    torch.manual_seed(config.seed * 1000 + config.member)
+    network = EquivariantUNet(config.network).to(device)
     loss_of = LOSSES[config.loss]
-    started = saved = time.monotonic()
-    folders: list[Path] = []
-    while run.step < config.steps and time.monotonic() - started < minutes * 60:
-        if run.step % 100 == 0 or not folders:
-            folders = member_cases(pool, config)
-        rng = np.random.default_rng((config.seed, config.member, run.step))
-        case = read_case(folders[int(rng.integers(len(folders)))])
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+
+    def batch(number: int) -> Batch:
+        rng = np.random.default_rng((config.seed, config.member, number))
+        case = cases.drawn(number, rng)
         patch_size = config.patch_sizes[int(rng.integers(len(config.patch_sizes)))]
-        batch = draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device)
-        for group in run.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(run.step)
-        logits = run.network(batch.channels, batch.spacing_mm)
-        loss = loss_of(logits, batch.bleed, batch.counted)
-        run.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.gradient_clip)
-        run.optimizer.step()
-        run.average.update(run.network)
-        run.step += 1
-        if on_step is not None:
-            on_step(run.step, float(loss.detach()))
-        if time.monotonic() - saved > save_every_s:
-            run.save(out)
-            saved = time.monotonic()
-    run.save(out)
-    return run
+        return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        # no autocast: the network computes in the type of its input, its kernels and statistics in float32
+        with torch.autocast(device.type, enabled=False):
+            logits = bleed_logit(network(batch.channels.to(dtype), batch.spacing_mm).float())
+            return loss_of(logits, batch.bleed, batch.counted)
+
+    system = System(
+        network=network,
+        optimizer=torch.optim.Adam(network.parameters(), config.learning_rate),
+        batch=batch,
+        loss=loss,
+        learning_rate=config.learning_rate_at,
+        average=WeightAverage(network, config.average_epsilon),
+    )
+    if cases.validation and config.validation_cases:
+        seen = LateValidation(config, cases, device)
+        system.validate, system.picture = seen.score, seen.picture
+    return system
 
 
-def member_cases(pool: Path, config: TrainingConfig) -> list[Path]:
-    """The member's own share of the pool: whether a case belongs to it depends on the case's number alone."""
-    chosen = [
-        folder
-        for folder in case_folders(pool)
-        if np.random.default_rng((config.seed, config.member, int(folder.name.split("_")[1]))).random() < config.subset
-    ]
-    if not chosen:
-        raise InputError(f"{pool} holds no complete case for this member; simulate more first.")
-    return chosen
+class LateValidation:
+    """Validation whose patches are cut when they are first needed: until then their cases may not be there."""
+
+    def __init__(self, config: TrainingConfig, cases: TrainingCases, device: torch.device) -> None:
+        self.config, self.cases, self.device = config, cases, device
+
+    @cached_property
+    def patches(self) -> Validation:
+        cases = [self.cases.read(folder) for folder in self.cases.validation[: self.config.validation_cases]]
+        return Validation.draw(cases, self.config.patch_sizes[0], self.device)
+
+    def score(self, network: nn.Module) -> float:
+        return self.patches.score(network)
+
+    def picture(self, network: nn.Module) -> np.ndarray:
+        return self.patches.picture(network)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ICHSegmentationLib.simulation.case import IGNORED
-from ICHSegmentationLib.training.pool import StoredCase
+from ICHSegmentationLib.training.cases import TrainingCases
+from ICHSegmentationLib.training.pool import StoredCase, case_folders
 
 
 def bright_case(seed: int = 0) -> StoredCase:
@@ -38,5 +39,10 @@ def pool(tmp_path: Path) -> Path:
         np.save(path / "hu.npy", case.hu)
         np.save(path / "label.npy", case.label)
         (path / "case.json").write_text(json.dumps({"spacing_mm": case.spacing_mm}))
-    (folder / "case_000009.partial").mkdir()
+    (folder / ".case_000009.7.partial").mkdir()
     return folder
+
+
+@pytest.fixture
+def cases(pool: Path) -> TrainingCases:
+    return TrainingCases(tuple(case_folders(pool)))

@@ -12,62 +12,99 @@ import torch
 from helpers import SMALL
 
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.training.train import TrainingConfig, member_cases, train
+from ICHSegmentationLib.training.cases import TrainingCases
+from ICHSegmentationLib.training.loop import Sitting
+from ICHSegmentationLib.training.train import TrainingConfig, train
 
 RNG = np.random.default_rng
 CONFIG = TrainingConfig(SMALL, steps=6, learning_rate=1e-2, patch_sizes=((16, 16, 4), (24, 16, 2)), subset=1.0)
 
 
-def test_a_run_learns(pool: Path, tmp_path: Path) -> None:
+def test_a_run_learns(cases: TrainingCases, tmp_path: Path) -> None:
     losses: list[float] = []
     config = dataclasses.replace(
         CONFIG, steps=80, loss="cross_entropy_and_dice", patch_sizes=((40, 44, 10),), learning_rate=0.03
     )
-    run = train(config, pool, tmp_path / "run", on_step=lambda step, loss: losses.append(loss))
+    run = train(config, cases, tmp_path / "run", sitting=Sitting(on_step=lambda progress: losses.append(progress.loss)))
     assert run.step == 80
     assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:10])
 
 
-def test_a_run_that_was_stopped_ends_the_same_as_one_that_was_not(pool: Path, tmp_path: Path) -> None:
-    whole = train(CONFIG, pool, tmp_path / "whole")
-    train(CONFIG, pool, tmp_path / "stopped", minutes=0.0)
+def test_a_run_that_was_stopped_ends_the_same_as_one_that_was_not(cases: TrainingCases, tmp_path: Path) -> None:
+    whole = train(CONFIG, cases, tmp_path / "whole")
+    train(CONFIG, cases, tmp_path / "stopped", sitting=Sitting(minutes=0.0))
     for steps in (2, 3, 6):
-        resumed = train(dataclasses.replace(CONFIG, steps=steps), pool, tmp_path / "stopped")
+        resumed = train(
+            dataclasses.replace(CONFIG, steps=steps), cases, tmp_path / "stopped", sitting=Sitting(resume=True)
+        )
     assert resumed.step == whole.step == 6
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, resumed.network.state_dict()[name]), name
-        assert torch.equal(whole.average.weights[name], resumed.average.weights[name]), name
+    for name, value in whole.system.network.state_dict().items():
+        assert torch.equal(value, resumed.system.network.state_dict()[name]), name
+        assert torch.equal(whole.kept_weights()[name], resumed.kept_weights()[name]), name
 
 
-def test_two_runs_of_one_seed_are_the_same_and_members_differ(pool: Path, tmp_path: Path) -> None:
+def test_two_runs_of_one_seed_are_the_same_and_members_differ(cases: TrainingCases, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=2)
-    first, second = (train(config, pool, tmp_path / name) for name in "ab")
-    other = train(dataclasses.replace(config, member=1), pool, tmp_path / "c")
-    assert torch.equal(first.network.bias, second.network.bias)
-    assert not torch.equal(first.network.bias, other.network.bias)
+    first, second = (train(config, cases, tmp_path / name) for name in "ab")
+    other = train(dataclasses.replace(config, member=1), cases, tmp_path / "c")
+    assert torch.equal(first.system.network.bias, second.system.network.bias)
+    assert not torch.equal(first.system.network.bias, other.system.network.bias)
 
 
-def test_members_see_different_cases(pool: Path) -> None:
-    half = dataclasses.replace(CONFIG, subset=0.5)
-    seen = set()
-    for member in range(12):
-        try:
-            seen.add(tuple(path.name for path in member_cases(pool, dataclasses.replace(half, member=member))))
-        except InputError:
-            continue
-    assert len(seen) > 2
-
-
-def test_a_run_of_another_network_is_not_continued(pool: Path, tmp_path: Path) -> None:
-    train(dataclasses.replace(CONFIG, steps=1), pool, tmp_path / "run")
+def test_a_run_of_another_network_is_not_continued(cases: TrainingCases, tmp_path: Path) -> None:
+    train(dataclasses.replace(CONFIG, steps=1), cases, tmp_path / "run")
     other = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, num_radial_basis=(3, 3)))
     with pytest.raises(InputError, match=r"another configuration \(network\)"):
-        train(other, pool, tmp_path / "run")
+        train(other, cases, tmp_path / "run", sitting=Sitting(resume=True))
 
 
-def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no complete case"):
-        train(CONFIG, tmp_path, tmp_path / "run")
+def test_a_run_that_goes_on_with_other_cases_says_so(
+    cases: TrainingCases, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(dataclasses.replace(CONFIG, steps=1), cases, tmp_path / "run")
+    with pytest.raises(InputError, match="add --resume"):
+        train(CONFIG, TrainingCases(cases.training[:1]), tmp_path / "run")
+    train(CONFIG, cases, tmp_path / "run", sitting=Sitting(resume=True))
+    assert not caplog.messages
+    train(CONFIG, TrainingCases(cases.training[:1]), tmp_path / "run", sitting=Sitting(resume=True))
+    assert "begun on other cases" in caplog.text
+    assert json.loads((tmp_path / "run" / "cases.json").read_text())["training"] == ["case_000000"]
+
+
+def test_a_member_is_validated_on_cases_it_does_not_see_and_stops_when_it_gets_no_better(
+    cases: TrainingCases, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, steps=50, validate_every=2, patience=2, learning_rate=0.0)
+    parted = TrainingCases(cases.training[:2], cases.training[2:])
+    run = train(config, parted, tmp_path / "run")
+    assert (run.step, run.best_step) == (6, 2)
+    assert run.best_weights is not None
+    with pytest.raises(InputError, match="a subset below 1"):
+        train(config, cases, tmp_path / "none")
+
+
+def test_the_recipes_of_the_bundled_ensemble_are_still_configurations() -> None:
+    manifest = json.loads((Path(__file__).parents[2] / "Resources" / "ensemble" / "bundle.json").read_text())
+    for recipe in manifest["training"]["members"]:
+        notes = {"steps_done", "snapshot_of_run"}
+        values = {name: value for name, value in recipe.items() if name not in notes}
+        config = TrainingConfig.from_json({**values, "network": manifest["network"]})
+        assert config.learning_rate == recipe["learning_rate"]
+        config.check()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "half"}, "precision must be one of float32, bfloat16"),
+        ({"loss": "focal"}, "loss must be one of cross_entropy"),
+        ({"steps": 0}, "steps must be 1 or more; found 0"),
+        ({"patch_sizes": ((16, 16, 0),)}, "patch_sizes must name"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_it_is_tried(change: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(CONFIG, **change).check()
 
 
 def test_the_learning_rate_decays_to_nothing_if_asked() -> None:

@@ -1,0 +1,141 @@
+"""A run folder: whose it is and with what settings, its networks, and how they share the minutes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run
+from ICHSegmentationLib.training.processes import Processes
+
+RUN = "run.json"
+Settings = TypeVar("Settings")
+Result = TypeVar("Result")
+
+
+def begin_run(out: Path, name: str, settings: Any, seed: int) -> None:
+    """Notes in `out` whose run it is.
+
+    Raises:
+        InputError: a run of another system, of other settings or of another seed is there.
+    """
+    described = json.loads(json.dumps({"system": name, "settings": dataclasses.asdict(settings), "seed": seed}))
+    path = out / RUN
+    if path.exists():
+        there = json.loads(path.read_text())
+        other = [key for key in described if there.get(key) != described[key]]
+        if other:
+            raise InputError(
+                f"{out} holds a run of the system {there.get('system')!r} with seed {there.get('seed')}, of which the "
+                f"{' and the '.join(other)} differ from this one; name another folder."
+            )
+    write_json(path, described)
+
+
+def read_settings(run: Path, name: str, kind: type[Settings]) -> Settings:
+    """The settings of a run of a certain system.
+
+    Raises:
+        InputError: there is no run, or another system's.
+    """
+    path = run / RUN
+    if not path.exists():
+        raise InputError(f"{run} holds no run: there is no {RUN}; a folder of `ich train-system` is wanted.")
+    values = json.loads(path.read_text())
+    if values["system"] != name:
+        raise InputError(f"{run} holds a run of {values['system']!r}; one of {name!r} is wanted.")
+    return from_json(kind, values["settings"])
+
+
+def trained_networks(run: Path) -> list[Path]:
+    """The folders of the run's networks that have a checkpoint, in order.
+
+    Raises:
+        InputError: there are none.
+    """
+    folders = sorted(run.glob(f"network_*/{CHECKPOINT}"), key=lambda path: int(path.parent.name.split("_")[1]))
+    if not folders:
+        raise InputError(f"{run} holds no trained network yet; train it first.")
+    return [path.parent for path in folders]
+
+
+def in_turn(processes: Processes, work: Callable[[], Result]) -> Result:
+    """What `work` gives; of several processes the first does it alone and leaves files that the others find."""
+    if not processes.is_first:
+        processes.wait()
+    result = work()
+    if processes.is_first:
+        processes.wait()
+    return result
+
+
+def refuse_to_go_on(run: Run, folder: Path) -> None:
+    """Raises a StoppedError if a signal ended this sitting, so that no further network is begun."""
+    if run.stopped_by_signal:
+        raise StoppedError(f"stopped at step {run.step} of {folder}; the same command goes on from there.")
+
+
+class Shares:
+    """The minutes of a budget, divided fairly: what one network leaves, the next ones share."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes = minutes
+        self.started = time.monotonic()
+
+    def next(self, networks_left: int) -> float:
+        """Minutes for the next of so many networks; 0 when all are used."""
+        if math.isinf(self.minutes):
+            return math.inf
+        return max(0.0, self.minutes - (time.monotonic() - self.started) / 60) / networks_left
+
+
+def from_json(kind: type[Settings], values: dict[str, Any]) -> Settings:
+    """The settings that `dataclasses.asdict` and JSON made `values` of.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(values) - set(hints)):
+        raise InputError(f"{kind.__name__} has no setting {', '.join(map(repr, unknown))}.")
+    arguments = {}
+    for name, value in values.items():
+        nested = dataclasses.is_dataclass(hints[name]) and isinstance(value, dict)
+        arguments[name] = from_json(hints[name], value) if nested else as_tuples(value)
+    return kind(**arguments)
+
+
+def changed(settings: Settings, values: dict[str, Any]) -> Settings:
+    """The settings with those in `values` (JSON, nested alike) in place of their own.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+
+    def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        both = {
+            name: merged(old[name], value) if isinstance(value, dict) and isinstance(old.get(name), dict) else value
+            for name, value in new.items()
+        }
+        return old | both
+
+    return from_json(type(settings), merged(dataclasses.asdict(settings), values))  # type: ignore[call-overload]
+
+
+def as_tuples(value: Any) -> Any:
+    """JSON's lists as tuples, all the way down."""
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=1))
+    partial.replace(path)

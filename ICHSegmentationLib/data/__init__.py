@@ -1,0 +1,1 @@
+"""Data sets of labelled scans: nnU-Net's raw layout, read and written."""

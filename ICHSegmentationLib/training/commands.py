@@ -1,0 +1,290 @@
+"""The commands of training: simulate, export, train, pack, bundle."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.staging import Staging
+
+if TYPE_CHECKING:
+    from ICHSegmentationLib.training.cases import TrainingCases
+    from ICHSegmentationLib.training.loop import Progress
+    from ICHSegmentationLib.training.processes import Processes
+    from ICHSegmentationLib.training.train import TrainingConfig
+
+SECONDS_BETWEEN_LINES = 60.0
+
+
+def add_commands(commands: Any) -> None:
+    """Adds them to the subparsers of `ich`."""
+    simulate = commands.add_parser("simulate", help="simulate head CTs with bleeds from label maps")
+    simulate.add_argument("label_maps", type=Path, help="folder of whole-head label maps (see simulation/anatomy.py)")
+    simulate.add_argument("--out", type=Path, required=True, help="folder for the cases; goes on where it stopped")
+    simulate.add_argument("--cases", type=int, required=True, help="how many")
+    simulate.add_argument("--first", type=int, default=0, help="number of the first case, to share the work")
+    simulate.add_argument("--seed", type=int, default=0)
+    simulate.set_defaults(command=run_simulate)
+
+    export = commands.add_parser("export", help="write simulated cases as an nnU-Net raw data set")
+    export.add_argument("pool", type=Path, help="folder of `ich simulate`")
+    export.add_argument("--out", type=Path, required=True, help="folder for imagesTr, labelsTr and dataset.json")
+    export.add_argument("--subtypes", action="store_true", help="labels 1 to 5 for IPH, IVH, SAH, SDH, EDH, not one")
+    export.set_defaults(command=run_export)
+
+    train = commands.add_parser("train", help="train one member of an ensemble")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="nnU-Net raw data set, or folder of `ich simulate`")
+    source.add_argument("--simulate", type=Path, metavar="LABEL_MAPS", help="simulate cases while training")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
+    train.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
+    train.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig, e.g. a run's config.json")
+    train.add_argument("--member", type=int, help="which of the ensemble (default: 0)")
+    train.add_argument("--seed", type=int, help="of the ensemble (default: 0)")
+    train.add_argument("--steps", type=int, help="default: the paper's 200,000")
+    train.add_argument("--batches-per-step", type=int, help="shared by the processes of torchrun (default: 1)")
+    train.add_argument("--precision", help="float32 or bfloat16 (default: float32)")
+    train.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, with a checkpoint")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    train.add_argument("--splits", type=Path, help="nnU-Net's splits_final.json: member K takes fold K")
+    train.add_argument("--pool", type=Path, help="where cases are kept, for all members (default: beside --out)")
+    train.add_argument("--cases", type=int, default=1000, help="with --simulate: how many (default: 1000)")
+    train.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="with --simulate")
+    train.add_argument("--simulation-seed", type=int, default=0, help="with --simulate: of the cases (default: 0)")
+    train.set_defaults(command=run_train, takes_signals=True)
+
+    pack = commands.add_parser("pack", help="pack label maps into one small file for a lent machine")
+    pack.add_argument("label_maps", type=Path, help="folder of whole-head label maps")
+    pack.add_argument("--out", type=Path, required=True, help="file, e.g. heads.npz; see training/job.py")
+    pack.set_defaults(command=run_pack)
+
+    bundle = commands.add_parser("bundle", help="make an ensemble of trained runs")
+    bundle.add_argument("runs", type=Path, nargs="+", help="folders of `ich train`")
+    bundle.add_argument("--out", type=Path, required=True)
+    bundle.add_argument("--name", required=True)
+    bundle.add_argument("--version", required=True)
+    bundle.add_argument("--threshold", type=float, default=0.5)
+    bundle.add_argument("--trained-on", required=True, help="the training data, in words, for the manifest")
+    bundle.set_defaults(command=run_bundle)
+
+
+def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.cli import Bar
+    from ICHSegmentationLib.simulation.label_maps import load_anatomies
+    from ICHSegmentationLib.training.pool import simulate_pool
+
+    claim_for_simulation(options.out, options.label_maps, options.seed)
+    anatomies = load_anatomies(options.label_maps, cache=options.out / "anatomies")
+    numbers = range(options.first, options.first + options.cases)
+    with Bar() as bar:
+        for done, _ in enumerate(simulate_pool(anatomies, options.out, numbers, options.seed), 1):
+            bar.show("simulating", done / len(numbers), f"case {done} of {len(numbers)}")
+    print(f"{len(numbers)} cases in {options.out}")
+
+
+def label_map_files(folder: Path) -> list[Path]:
+    from ICHSegmentationLib.image_files import is_image_file
+
+    files = sorted(path for path in folder.glob("*") if is_image_file(path))
+    if not files:
+        raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
+    return files
+
+
+def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
+    from ICHSegmentationLib.training.pool import claim
+
+    claim(pool, {"simulation seed": seed, "label maps": [path.name for path in label_map_files(label_maps)]})
+
+
+def run_export(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.data.nnunet import BLEED_LABELS, SUBTYPE_LABELS, write_nnunet_raw
+    from ICHSegmentationLib.training.importing import AS_BLEED, AS_SUBTYPES, labelled_scan
+    from ICHSegmentationLib.training.pool import case_folders
+
+    folders = case_folders(options.pool)
+    if not folders:
+        raise InputError(f"{options.pool} holds no complete case; a folder of `ich simulate` is wanted.")
+    values, labels = (AS_SUBTYPES, SUBTYPE_LABELS) if options.subtypes else (AS_BLEED, BLEED_LABELS)
+    with staging.folder(options.out, overwrite=False) as out:
+        count = write_nnunet_raw((labelled_scan(folder, values) for folder in folders), out, labels)
+    print(f"{count} cases as an nnU-Net raw data set in {options.out}")
+
+
+def run_train(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.devices import pick_device
+    from ICHSegmentationLib.training.loop import Sitting
+    from ICHSegmentationLib.training.processes import joined_processes, own_device
+    from ICHSegmentationLib.training.train import train
+
+    config = chosen_config(options)
+    device = own_device(pick_device(options.device))
+    with joined_processes(device) as processes:
+        if not processes.is_first:
+            processes.wait()  # for the first to have read the data set, or measured the heads
+        with cases_for(options, config, processes) as cases, Teller() as teller:
+            if processes.is_first:
+                processes.wait()
+            sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
+            run = train(config, cases, options.out, device, sitting)
+        is_first = processes.is_first
+    where = f"member {config.member} stands at step {run.step} of {config.steps} in {options.out}"
+    if run.stopped_by_signal:
+        raise StoppedError(f"stopped: {where}; --resume goes on.")
+    if is_first:
+        print(where[0].upper() + where[1:])
+        if run.best_score is not None:
+            print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
+
+
+def chosen_config(options: argparse.Namespace) -> TrainingConfig:
+    """The preset's configuration, what the file changes, what the options change."""
+    from ICHSegmentationLib.training.train import TrainingConfig
+    from ICHSegmentationLib.unet import PRESETS
+
+    if options.preset not in PRESETS:
+        raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {options.preset!r}.")
+    config = TrainingConfig(PRESETS[options.preset])
+    if options.config is not None:
+        try:
+            values = json.loads(options.config.read_text())
+            config = TrainingConfig.from_json({**config.to_json(), **values})
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    names = ("member", "seed", "steps", "batches_per_step", "precision")
+    wishes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    config = dataclasses.replace(config, **wishes)
+    config.check()
+    return config
+
+
+@contextmanager
+def cases_for(options: argparse.Namespace, config: TrainingConfig, processes: Processes) -> Iterator[TrainingCases]:
+    """The member's cases; while they are used, others may be simulated."""
+    from ICHSegmentationLib.training.cases import cases_of, cases_of_fold
+
+    if options.simulate is not None:
+        if options.splits is not None:
+            raise InputError("--splits names cases of --data; simulated ones are parted by their heads.")
+        with simulated_cases(options, config, processes) as cases:
+            yield cases
+        return
+    data, share = options.data, config.subset
+    folders = imported(options) if (data / "dataset.json").exists() else cases_in(data)
+    if options.splits is not None:
+        yield cases_of_fold(folders, options.splits, config.member)
+    else:
+        yield cases_of(folders, share, config.seed, config.member)
+
+
+def cases_in(data: Path) -> list[Path]:
+    from ICHSegmentationLib.training.pool import case_folders
+
+    if folders := case_folders(data):
+        return folders
+    if not data.is_dir():
+        raise InputError(f"there is no folder {data}.")
+    raise InputError(
+        f"{data} holds no complete case of `ich simulate`, and no dataset.json of an nnU-Net raw data set; one of the "
+        "two is wanted."
+    )
+
+
+def imported(options: argparse.Namespace) -> list[Path]:
+    from ICHSegmentationLib.cli import Bar
+    from ICHSegmentationLib.data.nnunet import read_raw
+    from ICHSegmentationLib.training.importing import import_raw
+
+    with Bar() as bar:
+
+        def on_case(done: int, count: int) -> None:
+            bar.show("reading the data set", done / count, f"case {done} of {count}")
+
+        return import_raw(read_raw(options.data), pool_beside(options, options.data), on_case)
+
+
+@contextmanager
+def simulated_cases(
+    options: argparse.Namespace, config: TrainingConfig, processes: Processes
+) -> Iterator[TrainingCases]:
+    """The cases of a pool that is being filled. Of several processes the first simulates, the others wait for it."""
+    from ICHSegmentationLib.simulation.label_maps import load_anatomies
+    from ICHSegmentationLib.training.cases import cases_to_come
+    from ICHSegmentationLib.training.simulating import Simulators
+
+    pool, seed, count = pool_beside(options, options.simulate), options.simulation_seed, options.cases
+    if min(count, options.workers) < 1:
+        raise InputError(f"--cases and --workers must be 1 or more; found {count} and {options.workers}.")
+    claim_for_simulation(pool, options.simulate, seed)
+    load_anatomies(options.simulate, cache=pool / "anatomies")
+    anatomies = sorted((pool / "anatomies").glob("*.npz"))
+    to_come = cases_to_come(pool, count, seed, len(anatomies), config.subset, config.seed, config.member)
+    if not processes.is_first:
+        yield to_come
+        return
+    with Simulators(anatomies, pool, count, seed, options.workers) as simulators:
+        yield dataclasses.replace(to_come, check=simulators.check)
+
+
+def pool_beside(options: argparse.Namespace, source: Path) -> Path:
+    if options.pool is not None:
+        return options.pool
+    return options.out.resolve().parent / f"{source.resolve().name}-pool"
+
+
+class Teller:
+    """Tells of progress: a bar on a terminal, else a line a minute on standard error."""
+
+    def __init__(self) -> None:
+        from ICHSegmentationLib.cli import Bar
+
+        self.bar = Bar()
+        self.told = time.monotonic()
+
+    def __enter__(self) -> Teller:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.__exit__(*error)
+
+    def tell(self, progress: Progress) -> None:
+        score = "" if progress.score is None else f", Dice {progress.score:.3f}"
+        detail = f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}{score}"
+        self.bar.show("training", progress.step / progress.steps, detail)
+        if not sys.stderr.isatty() and time.monotonic() - self.told > SECONDS_BETWEEN_LINES:
+            self.told = time.monotonic()
+            minutes = progress.seconds_left / 60
+            print(
+                f"{detail}, {minutes:.0f} min left, {progress.waiting_share:.0%} of the time waiting for data",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def run_pack(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.simulation.label_maps import read_labels
+    from ICHSegmentationLib.training.packing import LabelledHead, pack_heads
+
+    files = label_map_files(options.label_maps)
+    heads = (LabelledHead(file.name.split(".")[0], *read_labels(file)) for file in files)
+    size = pack_heads(heads, options.out)
+    print(f"{len(files)} heads in {options.out}, {size / 2**20:.1f} MiB")
+
+
+def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.training.bundling import bundle_runs
+
+    with staging.folder(options.out, overwrite=False) as folder:
+        sha256 = bundle_runs(options.runs, folder, options.name, options.version, options.threshold, options.trained_on)
+    print(f"{len(options.runs)} members in {options.out}, SHA-256 {sha256}")

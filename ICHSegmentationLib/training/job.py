@@ -1,0 +1,228 @@
+"""A whole lease of a lent GPU machine in one command, within a time budget, read downwards.
+
+    python -m ICHSegmentationLib.training.job heads.npz --out OUT --work WORK --minutes 9 --members 0 1 2
+
+measures the packed heads (`ich pack`), simulates cases on the device, trains each member in turn for its share of
+the time, tests them together on heads none has seen, and leaves four files in OUT: `weights.safetensors` (all
+members, float16), `runs.zip` (to resume in the next lease with --resume, or to unpack and bundle), `job.json` (what
+was done, and the test) and `job.log`. They are written anew after every member: whoever ends the lease early loses
+one member's minutes at most. Needs torch, e3nn, numpy and scipy only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ICHSegmentationLib.errors import ICHError, InputError
+from ICHSegmentationLib.simulation.anatomy import Anatomy
+from ICHSegmentationLib.training.cases import cases_of
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
+from ICHSegmentationLib.training.lease import Deadline, pack_runs, pack_weights, unpack_runs
+from ICHSegmentationLib.training.loop import Progress, Sitting
+from ICHSegmentationLib.training.packing import measured_heads, unpack_heads
+from ICHSegmentationLib.training.pool import claim, simulate_pool
+from ICHSegmentationLib.training.train import TrainingConfig, train
+from ICHSegmentationLib.training.trial import summary, tried
+from ICHSegmentationLib.unet import PRESETS, EquivariantUNet
+
+logger = logging.getLogger("job")
+
+TEST_SEED = 2**20  # added to the simulation's seed for the cases to test on
+RESERVE_SHARE = 0.12  # of the time, for the test and for writing
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do in one lease; the same job resumed trains the same members on."""
+
+    config: TrainingConfig
+    members: tuple[int, ...]
+    cases: int
+    held_out: int  # heads, the last ones of the file
+    test_cases: int
+    simulation_seed: int
+    minutes: float
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout), logging.FileHandler(options.out / "job.log")]
+    logging.basicConfig(level=logging.INFO, format="%(relativeCreated)9.0f ms  %(message)s", handlers=handlers)
+    try:
+        run(job_of(options), options.heads, options.work, options.out, options.resume, torch.device(options.device))
+    except ICHError as error:
+        logger.error("%s", error)
+        return error.exit_code
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ICHSegmentationLib.training.job", description=__doc__)
+    parser.add_argument("heads", type=Path, help="file of `ich pack`")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the four files that come back")
+    parser.add_argument("--work", type=Path, required=True, help="folder for heads, cases and runs")
+    parser.add_argument("--minutes", type=float, required=True, help="for everything; end well before the lease does")
+    parser.add_argument("--members", type=int, nargs="+", required=True, help="trained in turn, equally long")
+    parser.add_argument("--resume", type=Path, help="runs.zip of an earlier lease")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="compact")
+    parser.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig")
+    parser.add_argument("--cases", type=int, default=600, help="to train on (default: 600)")
+    parser.add_argument("--held-out", type=int, default=3, help="heads to test on (default: 3, the last ones)")
+    parser.add_argument("--test-cases", type=int, default=50, help="default: 50")
+    parser.add_argument("--simulation-seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser
+
+
+def job_of(options: argparse.Namespace) -> Job:
+    config = TrainingConfig(PRESETS[options.preset])
+    if options.config is not None:
+        try:
+            values = json.loads(options.config.read_text())
+            config = TrainingConfig.from_json({**config.to_json(), **values})
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    config.check()
+    if min(options.cases, options.test_cases, options.held_out) < 1 or options.minutes <= 0:
+        raise InputError("--cases, --test-cases, --held-out must be 1 or more, --minutes above 0.")
+    members = tuple(dict.fromkeys(options.members))
+    return Job(
+        config, members, options.cases, options.held_out, options.test_cases, options.simulation_seed, options.minutes
+    )
+
+
+def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, device: torch.device) -> None:
+    """Does the job; what is in `work` already is not done again."""
+    deadline = Deadline(job.minutes)
+    if resume is not None:
+        unpack_runs(resume, work / "runs")
+    pool, test_pool = simulated_pools(job, heads, work, device, deadline)
+    finish_at_s = deadline.seconds * (1 - RESERVE_SHARE)
+    done: dict[str, Any] = {"job": dataclasses.asdict(job), "machine": machine(device), "members": {}, "test": None}
+    stopped = False
+    for position, member in enumerate(job.members):
+        share_s = (finish_at_s - deadline.elapsed_s) / (len(job.members) - position)
+        if share_s <= 0 or stopped:
+            logger.warning("no time for member %d", member)
+            continue
+        config = dataclasses.replace(job.config, member=member)
+        folder = work / "runs" / f"member_{member}"
+        sitting = Sitting(resume=True, minutes=share_s / 60, save_every_s=60, threads=2, on_step=Lines(member))
+        trained = train(config, cases_of(pool, config.subset, config.seed, member), folder, device, sitting)
+        stopped = trained.stopped_by_signal
+        done["members"][str(member)] = {"step": trained.step, "score": trained.score, "seconds": share_s}
+        logger.info("member %d stands at step %d", member, trained.step)
+        write_results(done, finished_runs(work), out)
+    if not stopped:
+        done["test"] = trial(finished_runs(work), test_pool, job, device, deadline)
+    write_results(done, finished_runs(work), out)
+    logger.info("done after %.0f of %.0f s", deadline.elapsed_s, deadline.seconds)
+
+
+def simulated_pools(
+    job: Job, heads: Path, work: Path, device: torch.device, deadline: Deadline
+) -> tuple[list[Path], list[Path]]:
+    """Cases to train on, and cases of other heads to test on."""
+    packed = unpack_heads(heads)
+    if job.held_out >= len(packed):
+        raise InputError(f"{heads} holds {len(packed)} heads; {job.held_out} held out leave none to train on.")
+    files = measured_heads(packed, work / "anatomies", os.cpu_count() or 1)
+    logger.info("%d heads measured after %.0f s", len(files), deadline.elapsed_s)
+    parts = {
+        "cases": (files[: -job.held_out], job.cases, job.simulation_seed),
+        "test": (files[-job.held_out :], job.test_cases, job.simulation_seed + TEST_SEED),
+    }
+    pools = []
+    for name, (chosen, count, seed) in parts.items():
+        pool = work / name
+        claim(pool, {"simulation seed": seed, "heads": [file.stem for file in chosen]})
+        anatomies = [Anatomy.load(file) for file in chosen]
+        for _ in simulate_pool(anatomies, pool, range(count), seed, device):
+            if deadline.left_s < deadline.seconds / 2:
+                raise InputError(
+                    f"half of the {job.minutes:g} minutes went into simulation; ask for fewer than {job.cases} cases."
+                )
+        pools.append([pool / f"case_{number:06d}" for number in range(count)])
+        logger.info("%d %s simulated after %.0f s", count, name, deadline.elapsed_s)
+    return pools[0], pools[1]
+
+
+def finished_runs(work: Path) -> list[Path]:
+    """Every run there is, those of earlier leases included."""
+    return sorted(path.parent for path in (work / "runs").glob(f"member_*/{CHECKPOINT}"))
+
+
+def trial(runs: list[Path], folders: list[Path], job: Job, device: torch.device, deadline: Deadline) -> dict[str, Any]:
+    """All members together on the cases of heads that were held out."""
+    members = []
+    for folder in runs:
+        network = EquivariantUNet(job.config.network)
+        network.load_state_dict(kept_weights(folder)[0])
+        members.append(network.to(device).eval())
+    if not members:
+        raise InputError("there was no time to train any member; give more minutes or ask for fewer cases.")
+    dtype = torch.bfloat16 if job.config.precision == "bfloat16" else torch.float32
+    found = summary(tried(folders, members, dtype, deadline))
+    logger.info("test: %s", {name: value for name, value in found.items() if name != "each"})
+    return found
+
+
+def write_results(done: dict[str, Any], runs: list[Path], out: Path) -> None:
+    """Writes what comes back; what does not fit is said, and the rest written."""
+    for pack, name in ((pack_weights, "weights.safetensors"), (pack_runs, "runs.zip")):
+        try:
+            logger.info("%s: %.2f MB of %d members", name, pack(runs, out / name) / 1e6, len(runs))
+        except InputError as error:
+            logger.error("%s: %s", name, error)
+            (out / name).unlink(missing_ok=True)
+    partial = out / ".job.json.partial"
+    partial.write_text(json.dumps(done, indent=1))
+    partial.replace(out / "job.json")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+class Lines:
+    """A line of a member's progress now and then."""
+
+    def __init__(self, member: int) -> None:
+        self.member, self.told = member, time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self.told < SECONDS_BETWEEN_LINES:
+            return
+        self.told = time.monotonic()
+        logger.info(
+            "member %d: step %d, loss %.3f, score %s, %.0f s left, %.1f %% waiting",
+            self.member,
+            progress.step,
+            progress.loss,
+            progress.score,
+            progress.seconds_left,
+            100 * progress.waiting_share,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Training from the command line: on a data set of one's own, resumed, stopped, refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import SMALL, head_with_ball
+
+from ICHSegmentationLib.cli import main
+from ICHSegmentationLib.data.nnunet import LabelledScan, read_raw, write_nnunet_raw
+from ICHSegmentationLib.training import commands
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT
+from ICHSegmentationLib.training.loop import Progress
+
+SETTINGS = {"network": dataclasses.asdict(SMALL), "patch_sizes": [[16, 16, 2]], "validate_every": 2}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(SETTINGS))
+    return path
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    scans = []
+    for number in range(5):
+        volume = head_with_ball((8.0, 8.0, 12.0), centre_mm=(20.0, 10.0 - 8 * number, 0.0))
+        label = ((volume.hu > 60) & (volume.hu < 200)).astype(np.uint8)
+        scans.append(LabelledScan(f"ICH_{number:03d}", volume, label))
+    write_nnunet_raw(scans, tmp_path / "Dataset501_ICH")
+    return tmp_path / "Dataset501_ICH"
+
+
+def test_one_command_trains_on_an_nnunet_data_set_and_another_goes_on(
+    raw: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--data", str(raw), "--out", str(tmp_path / "run"), "--config", str(config), "--steps"]
+    assert main([*command, "2"]) == 0
+    assert (tmp_path / "Dataset501_ICH-pool" / "ICH_004" / "case.json").exists()
+    seen = json.loads((tmp_path / "run" / "cases.json").read_text())
+    assert (len(seen["training"]), len(seen["validation"])) == (4, 1)
+    assert main([*command, "4"]) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert main([*command, "4", "--resume"]) == 0
+    said = capsys.readouterr().out
+    assert "Member 0 stands at step 4 of 4" in said
+    assert "Best score on cases it did not train on: 0." in said
+    assert main([*command, "4", "--resume", "--precision", "bfloat16"]) == 2
+    assert "another configuration (precision)" in capsys.readouterr().err
+
+
+def test_a_member_takes_its_fold_of_nnunets_splits(raw: Path, config: Path, tmp_path: Path) -> None:
+    splits = tmp_path / "splits_final.json"
+    splits.write_text(json.dumps([{"train": ["ICH_000"], "val": ["ICH_001"]}, {"train": ["ICH_002"], "val": []}]))
+    command = ["train", "--data", str(raw), "--config", str(config), "--splits", str(splits), "--steps", "1"]
+    for member, case in ((0, "ICH_000"), (1, "ICH_002")):
+        out = tmp_path / f"run{member}"
+        assert main([*command, "--out", str(out), "--member", str(member)]) == 0
+        assert json.loads((out / "cases.json").read_text())["training"] == [case]
+    assert main([*command, "--out", str(tmp_path / "none"), "--member", "2"]) == 2
+
+
+def test_a_configuration_file_may_change_everything_and_names_nothing_unknown(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**SETTINGS, "learning_rate": 0.02, "loss": "cross_entropy_and_dice"}))
+    command = ["train", "--data", str(pool), "--out", str(tmp_path / "run"), "--config", str(config)]
+    assert main([*command, "--steps", "1", "--member", "3"]) == 0
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (written["learning_rate"], written["steps"], written["member"]) == (0.02, 1, 3)
+    config.write_text('{"no such setting": 1}')
+    assert main(command) == 2
+    assert "no training configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (["--data", "absent"], "there is no folder"),
+        (["--data", "."], "no complete case of `ich simulate`, and no dataset.json"),
+        (["--simulate", "."], "holds no label maps"),
+        (["--simulate", ".", "--splits", "x.json"], "--splits names cases of --data"),
+        (["--simulate", ".", "--cases", "0"], "--cases and --workers must be 1 or more"),
+        (["--data", ".", "--preset", "large"], "the preset must be one of"),
+        (["--data", ".", "--precision", "float16"], "the precision must be one of float32, bfloat16"),
+        (["--data", ".", "--steps", "0"], "steps must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_sentence_and_leaves_no_run(
+    wish: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *wish, "--out", "run"]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_ends_training_with_a_checkpoint_and_a_word_on_how_to_go_on(
+    pool: Path, config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "ICHSegmentationLib", "train", "--data", str(pool), "--config", str(config)]
+    process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (run / "log.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "--resume goes on" in said
+    assert (run / CHECKPOINT).exists()
+
+
+def test_an_export_is_an_nnunet_data_set(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(pool), "--out", str(tmp_path / "raw")]) == 0
+    assert main(["export", str(pool), "--out", str(tmp_path / "subtypes"), "--subtypes"]) == 0
+    assert [case.name for case in read_raw(tmp_path / "raw").cases] == [f"case_{number:06d}" for number in range(3)]
+    assert read_raw(tmp_path / "subtypes").labels["EDH"] == 5
+    assert main(["export", str(tmp_path / "raw"), "--out", str(tmp_path / "none")]) == 2
+    assert "a folder of `ich simulate` is wanted" in capsys.readouterr().err
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = Progress(10, 100, 0.25, 1800.0, 0.02, 0.5)
+    with commands.Teller() as teller:
+        teller.tell(progress)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(commands, "SECONDS_BETWEEN_LINES", 0.0)
+        teller.tell(progress)
+    said = "step 10 of 100, loss 0.250, Dice 0.500, 30 min left, 2% of the time waiting for data\n"
+    assert capsys.readouterr().err == said
