@@ -40,17 +40,17 @@ class Protocol:
         return cls(
             spacing_mm=(in_plane, in_plane, float(thickness)),
             subslices=max(2, math.ceil(thickness / 1.3)),
-            blur_mm=float(rng.uniform(0.35, 0.75)),
+            blur_mm=float(rng.uniform(0.4, 0.85)),
             noise_hu=float(math.exp(rng.uniform(math.log(1.2), math.log(5.0)))),
             noise_grain_mm=float(rng.uniform(0.35, 1.1)),
             sharpness=float(rng.uniform(0.1, 0.5)) if rng.random() < 0.35 else 0.0,
-            cupping_hu=float(rng.uniform(0, 14)) if rng.random() < 0.85 else 0.0,
-            cupping_depth_mm=float(rng.uniform(1.5, 7)),
+            cupping_hu=float(rng.uniform(0, 26)),
+            cupping_depth_mm=float(math.exp(rng.uniform(math.log(1.0), math.log(7.0)))),
             bowl_hu=float(rng.uniform(-4, 4)),
             streaks=int(rng.integers(1, 7)) if rng.random() < 0.6 else 0,
             streak_hu=float(rng.uniform(2, 12)),
             table_mm=float(rng.uniform(2, 18)) if rng.random() < 0.6 else None,
-            windowed=bool(rng.random() < 0.15),
+            windowed=bool(rng.random() < 0.25),
             seed=int(rng.integers(2**31)),
         )
 
