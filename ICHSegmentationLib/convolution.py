@@ -365,11 +365,19 @@ def convolve(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     if kernel.shape[-1] == 1:
         planes = nn.functional.conv2d(as_planes(x), kernel[..., 0], padding=padding)
         return from_planes(planes, x.shape[0])
-    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and torch.is_grad_enabled():
+    if torch.is_grad_enabled() and is_bfloat16_on_cpu(x):
         planes = nn.functional.conv2d(*slices_as_channels(x, kernel), padding=padding)
         return from_planes(planes, x.shape[0])
     stack = nn.functional.conv3d(as_stack(x), kernel.permute(0, 1, 4, 2, 3), padding=[padding_z, *padding])
     return from_stack(stack)
+
+
+def is_bfloat16_on_cpu(x: torch.Tensor) -> bool:
+    """Whether a convolution of `x` will be computed so."""
+    if x.device.type != "cpu":
+        return False
+    by_autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return by_autocast or x.dtype == torch.bfloat16
 
 
 def slices_as_channels(x: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
