@@ -67,7 +67,9 @@ def seen_ml(case: Case) -> float:
     return float(seen.sum()) * float(np.prod(case.spacing_mm)) / 1000
 
 
-def dice_of(case: Case, ensemble: Ensemble, quality: str, turn: Callable[[np.ndarray], np.ndarray] | None = None) -> float:
+def dice_of(
+    case: Case, ensemble: Ensemble, quality: str, turn: Callable[[np.ndarray], np.ndarray] | None = None
+) -> float:
     """Dice over the voxels that are not ignored; `turn` reorders the axes of scan and truth."""
     hu, label, spacing = case.hu.numpy(), case.subtype.numpy(), case.spacing_mm
     if turn is not None:
