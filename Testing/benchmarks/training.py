@@ -1,7 +1,9 @@
 """A training step of the compact network beside one with e3nn's own convolution, in one run. Part of `make bench`.
 
 The compact network integrates its kernels over voxels: on coarse voxels they have more taps than e3nn's, which are
-sampled, and cost more. In bfloat16, which e3nn's convolution does not compute in, it makes up for that. Then how long training waits for its data: patches cut from volumes of a scan's size, augmented, drawn ahead.
+sampled, and cost more. In bfloat16, which e3nn's convolution does not compute in, it makes up for that.
+
+Then how long training waits for its data: patches cut from volumes of a scan's size, augmented, drawn ahead.
 """
 
 from __future__ import annotations
