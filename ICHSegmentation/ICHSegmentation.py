@@ -212,7 +212,14 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
 
         probability = slicer.util.arrayFromVolume(parameters.probability)
         set_mask(parameters.segmentation, parameters.scan, probability >= parameters.threshold)
-        parameters.edited = False
+        self.mark_edited(parameters, False)
+
+    def mark_edited(self, parameters: ICHSegmentationParameterNode, edited: bool) -> None:
+        """Notes whether a hand has changed the mask; DICOM SEG says so too."""
+        from ICHSegmentationLib.mrml import set_edited
+
+        parameters.edited = edited
+        set_edited(parameters.segmentation, edited)
 
     def finding(self, parameters: ICHSegmentationParameterNode) -> Finding:
         """The result as it stands; measured anew where threshold or hand have changed it. Fills the table."""
@@ -528,7 +535,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_mask_changed(self, caller: Any, event: str) -> None:
         if not self.quiet and self.parameters is not None:
-            self.parameters.edited = True
+            self.logic.mark_edited(self.parameters, True)
             if self.bound is not None:  # else the panel is closed, and measures when it is opened
                 self.edit_timer.start()  # once the hand rests
 

@@ -18,7 +18,15 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import ScanInfo, Volume
-from ICHSegmentationLib.terminology import SEGMENT_COLOR_RGB, SEGMENT_ID, SEGMENT_NAME, SEGMENT_TAGS
+from ICHSegmentationLib.terminology import (
+    ALGORITHM_TYPE_TAG,
+    AUTOMATIC,
+    SEGMENT_COLOR_RGB,
+    SEGMENT_ID,
+    SEGMENT_NAME,
+    SEGMENT_TAGS,
+    SEMIAUTOMATIC,
+)
 
 IMAGE_POSITION = "0020,0032"
 RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
@@ -130,6 +138,13 @@ def add_segment(segmentation_node: Any) -> None:
     for tag, value in SEGMENT_TAGS.items():
         segment.SetTag(tag, value)
     segmentation_node.GetSegmentation().AddSegment(segment, SEGMENT_ID)
+
+
+def set_edited(segmentation_node: Any, edited: bool) -> None:
+    """Says in the segment's DICOM tags whether a hand has changed what the program found."""
+    segment = segmentation_node.GetSegmentation().GetSegment(SEGMENT_ID)
+    if segment is not None:
+        segment.SetTag(ALGORITHM_TYPE_TAG, SEMIAUTOMATIC if edited else AUTOMATIC)
 
 
 def set_mask(segmentation_node: Any, volume_node: Any, mask: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from panel_helpers import HEAD, VOXEL_ML, add_volume, is_shown, mask, run, settl
 from ICHSegmentationLib.application import jump_to
 from ICHSegmentationLib.ensemble import save_bundle
 from ICHSegmentationLib.mrml import mask_of, set_mask
-from ICHSegmentationLib.terminology import DISCLAIMER, SEGMENT_COLOR_RGB, SEGMENT_TAGS
+from ICHSegmentationLib.terminology import ALGORITHM_TYPE_TAG, DISCLAIMER, SEGMENT_COLOR_RGB, SEGMENT_TAGS
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,13 @@ def smaller(panel: Any) -> np.ndarray:
     left[: left.shape[0] // 2] = 0
     set_mask(panel.parameters.segmentation, panel.parameters.scan, left)
     return left
+
+
+def algorithm_type(panel: Any) -> str:
+    """What DICOM SEG would say of who made the segment."""
+    found = vtk.mutable("")
+    panel.parameters.segmentation.GetSegmentation().GetSegment("Hemorrhage").GetTag(ALGORITHM_TYPE_TAG, found)
+    return str(found)
 
 
 def distances_mm(place_mm_ras: list[float]) -> list[float]:
@@ -122,6 +129,7 @@ def test_an_edit_is_measured_and_said(segmented: Any) -> None:
     assert segmented.parameters.edited
     assert "edited by hand" in segmented.ui.cardLabel.text
     assert segmented.found.volume_ml == pytest.approx(left.sum() * VOXEL_ML)
+    assert algorithm_type(segmented) == "SEMIAUTOMATIC"
     table = slicer.util.arrayFromTableColumn(segmented.parameters.table, "volume_ml")
     assert table[0] == pytest.approx(left.sum() * VOXEL_ML, abs=0.01)
     segmented.ui.copyTextButton.click()
@@ -160,6 +168,7 @@ def test_the_threshold_drops_edits_only_if_the_user_agrees(segmented: Any) -> No
     segmented.ui.thresholdSlider.value = 0.2
     assert np.array_equal(mask(segmented), slicer.util.arrayFromVolume(segmented.parameters.probability) >= 0.2)
     assert not segmented.parameters.edited
+    assert algorithm_type(segmented) == "AUTOMATIC"
 
 
 def test_open_in_segment_editor_hands_over_segmentation_and_ct(segmented: Any, ct: Any) -> None:
