@@ -8,7 +8,7 @@ CT ?=
 OUT ?= demo
 TORCH := 2.13.0
 
-.PHONY: demo test lint types bench nnunet real-data soak packaging pictures clean
+.PHONY: demo test lint types bench nnunet compare real-data soak packaging pictures clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ich demo $(if $(CT),"$(CT)") --out "$(OUT)" --overwrite
@@ -33,6 +33,14 @@ bench: $(VENV)/.installed-dev
 # nnU-Net v2, for `ich train-system nnunet` and `coarse-fine`
 nnunet: $(VENV)/.installed
 	sh setup/nnunet.sh $(VENV)
+
+# the papers' six systems, small and on simulated heads, in one table; then turned in three planes (about half an hour on
+# two idle cores; a run that was stopped goes on)
+compare: $(VENV)/.installed-dev nnunet
+	$(BIN)/ich compare --simulate --out runs/compare --steps 120 --networks 1 --device cpu \
+		--settings Resources/comparison/small_settings.json
+	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --cases 3 --step 30 --device cpu \
+		--out runs/compare_rotation --overwrite
 
 # the bundled ensemble on the real scans of ../shared/data
 real-data: $(VENV)/.installed-dev

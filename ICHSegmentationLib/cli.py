@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ICHSegmentationLib.baselines.commands import add_commands as add_system_commands
+from ICHSegmentationLib.data.commands import add_commands as add_data_commands
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
+from ICHSegmentationLib.evaluation.commands import add_commands as add_evaluation_commands
 from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
 from ICHSegmentationLib.training.commands import add_commands as add_training_commands
@@ -85,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
 
     add_training_commands(commands)
     add_system_commands(commands)
+    add_data_commands(commands)
+    add_evaluation_commands(commands)
     return top
 
 

@@ -44,10 +44,16 @@ class Lesion:
 
 def find_lesions(mask: np.ndarray, volume: Volume) -> list[Lesion]:
     """Connected pieces (26 neighbours) of a mask [x, y, z] on the scan's own voxels, largest volume first."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    labels, count = connected_pieces(mask)
     boxes = ndimage.find_objects(labels)
     found = [measure(labels[box] == index + 1, box, volume) for index, box in enumerate(boxes[:count])]
     return sorted(found, key=lambda lesion: -lesion.volume_ml)
+
+
+def connected_pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number of the connected piece (26 neighbours) of each voxel [x, y, z], 0 outside; and how many there are."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    return labels, count
 
 
 def measure(piece: np.ndarray, box: tuple[slice, slice, slice], volume: Volume) -> Lesion:

@@ -22,6 +22,11 @@ RESULTS = (
     "regular_segmentation.nii.gz",
     "generated_ct.nii.gz",
     "generated_truth.nii.gz",
+    "evaluation_cases.csv",
+    "evaluation.json",
+    "evaluation_bland_altman.png",
+    "evaluation_dice_by_volume.png",
+    "evaluation_overlays.png",
 )
 
 

@@ -1,0 +1,1 @@
+"""How good a segmentation is: metrics, their statistics, comparisons of systems, the papers' experiments."""

@@ -1,0 +1,277 @@
+"""`ich experiment NAME`: each of the papers' arguments by one command, with a table, a JSON file and a figure."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.options import (
+    add_data,
+    add_training,
+    budget_of,
+    data_of,
+    entrants_of,
+    setting_of,
+    settings_of,
+    tell,
+)
+from ICHSegmentationLib.staging import Staging
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ICHSegmentationLib.evaluation.comparison import Entrant, Failure, Standing
+
+
+def add_experiments(commands: Any) -> None:
+    """Adds the command and the experiments below it."""
+    experiment = commands.add_parser("experiment", help="Dice against rotation, cases, kernels, spacing; calibration")
+    kinds = experiment.add_subparsers(required=True, metavar="EXPERIMENT")
+    add_rotation(kinds)
+    add_spacing(kinds)
+    add_calibration(kinds)
+    add_trained(kinds, "cases", "Dice against the number of training cases", run_cases)
+    add_trained(kinds, "kernel", "Dice against parameters and kernel size", run_kernel)
+    add_trained(kinds, "irreps", "Dice against the share of scalars, vectors and tensors", run_irreps)
+
+
+def add_on_runs(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """What experiments on finished runs have in common."""
+    command = kinds.add_parser(name, help=text)
+    command.add_argument("--runs", type=Path, required=True, help="folder of `ich compare`, or of runs by system")
+    command.add_argument("--systems", default="", help="names, separated by commas (default: all that are there)")
+    command.add_argument("--data", type=Path, required=True, help="nnU-Net raw folder with the cases to test on")
+    command.add_argument("--cases", type=int, help="only the first so many")
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--device", default="auto")
+    command.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    return command
+
+
+def add_rotation(kinds: Any) -> None:
+    command = add_on_runs(kinds, "rotation", "Dice against the angle by which the patient is turned")
+    command.add_argument("--step", type=float, default=15.0, help="degrees between the angles, 0 to 180 (default: 15)")
+    command.set_defaults(command=run_rotation)
+
+
+def add_spacing(kinds: Any) -> None:
+    command = add_on_runs(kinds, "spacing", "Dice on the same scans with coarser voxels and thicker slices")
+    command.add_argument(
+        "--spacings", nargs="+", required=True, metavar="XxYxZ", help="voxels in mm, such as 1x1x5 2x2x5"
+    )
+    command.set_defaults(command=run_spacing)
+
+
+def add_calibration(kinds: Any) -> None:
+    command = kinds.add_parser("calibration", help="what an ensemble's probability and range of volumes are worth")
+    command.add_argument("--data", type=Path, required=True, help="nnU-Net raw folder with the cases to test on")
+    command.add_argument("--bundle", type=Path, help="folder of another ensemble than the bundled one")
+    command.add_argument("--quality", default="auto", help="auto, full or fast")
+    command.add_argument("--cases", type=int, help="only the first so many")
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--device", default="auto")
+    command.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    command.set_defaults(command=run_calibration)
+
+
+def add_trained(kinds: Any, name: str, text: str, run: Any) -> None:
+    """Experiments that train."""
+    command = kinds.add_parser(name, help=text)
+    command.add_argument("--out", type=Path, required=True, help="folder of the experiment; goes on where it stopped")
+    add_data(command)
+    if name == "cases":
+        command.add_argument("--systems", default="all", help="names, separated by commas (default: all)")
+        command.add_argument("--counts", type=int, nargs="+", help="of training cases (default: 2, 4, 8, ...)")
+    if name == "kernel":
+        command.add_argument("--factors", type=float, nargs="+", default=[0.6, 1.0, 1.4], help="of all diameters")
+        command.add_argument("--widths", type=int, nargs="+", default=[4, 8], help="scalars at the top")
+    add_training(command)
+    command.set_defaults(command=run, runs=None)
+
+
+def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.devices import pick_device
+    from ICHSegmentationLib.evaluation.experiments.rotation import largest_change, rotation_experiment, rotation_figure
+    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans, trained_systems
+
+    if not 0 < options.step <= 180:
+        raise InputError(f"the step between angles must lie between 0 and 180 degrees; found {options.step:g}.")
+    predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
+    scans = held_out_scans(options.data, options.cases)
+    angles = [options.step * number for number in range(int(180 / options.step + 1e-6) + 1)]
+    with staging.folder(options.out, options.overwrite) as folder:
+        turns = rotation_experiment(predictors, scans, angles)
+        changes = {
+            name: {
+                "largest_change_of_mean_dice": largest_change(turns, name),
+                "largest_change_of_mean_dice_at_quarter_turns": largest_change(turns, name, quarters_only=True),
+            }
+            for name in predictors
+        }
+        values = {"changes": changes, "turns": [dataclasses.asdict(turn) for turn in turns]}
+        write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
+    for name, change in changes.items():
+        any_angle, quarter = change.values()
+        print(f"{name:16s} mean Dice changes by at most {any_angle:+.3f}; at quarter turns {quarter:+.3f}")
+    finish(options)
+
+
+def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.devices import pick_device
+    from ICHSegmentationLib.evaluation.experiments.spacing import (
+        mean_at,
+        spacing_experiment,
+        spacing_figure,
+    )
+    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans, trained_systems
+
+    spacings = [parsed_spacing(text) for text in options.spacings]
+    predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
+    scans = held_out_scans(options.data, options.cases)
+    with staging.folder(options.out, options.overwrite) as folder:
+        found = spacing_experiment(predictors, scans, spacings)
+        values = {"predictions": [dataclasses.asdict(each) for each in found]}
+        write(folder, "spacing", values, spacing_figure(found, about(options, len(scans))))
+    for name in predictors:
+        means = [
+            f"{text} {mean_at(found, name, spacing):.3f}"
+            for text, spacing in zip(options.spacings, spacings, strict=True)
+        ]
+        print(f"{name:16s} mean Dice: {', '.join(means)}")
+    finish(options)
+
+
+def run_calibration(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.ensemble import load_bundle
+    from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, calibration_figure
+    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans
+
+    ensemble, scans = load_bundle(options.bundle), held_out_scans(options.data, options.cases)
+    with staging.folder(options.out, options.overwrite) as folder:
+        found = calibration_experiment(ensemble, scans, options.quality, options.device)
+        errors = {"head": found.head.expected_error, "in_question": found.in_question.expected_error}
+        values = {
+            "expected_calibration_error": errors,
+            "share_of_true_volumes_in_range": found.coverage,
+            "volumes": [dataclasses.asdict(case) for case in found.volumes],
+            "ensemble_sha256": ensemble.sha256,
+        }
+        write(folder, "calibration", values, calibration_figure(found, about(options, len(scans))))
+    print(f"Expected calibration error: {errors['head']:.4f} in the head, {errors['in_question']:.4f} from 1 % on")
+    print(f"The members' range covers the true volume in {found.coverage:.0%} of {len(found.volumes)} cases")
+    finish(options)
+
+
+def run_cases(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.evaluation.experiments.sample_size import (
+        powers_of_two,
+        sample_size_experiment,
+        sample_size_figure,
+    )
+    from ICHSegmentationLib.evaluation.split import split_of
+
+    split = split_of(data_of(options), options.out, options.test_share, options.seed)
+    counts = options.counts or powers_of_two(len(split.training))
+    standings, failures = sample_size_experiment(
+        entrants_of(options), split, counts, options.out, budget_of(options), options.device, options.seed, tell
+    )
+    rows: list[dict[str, Any]] = [
+        {"cases": count, "system": each.entrant.label, "dice": each.evaluation.values("dice")}
+        for count, group in standings.items()
+        for each in group
+    ]
+    write(options.out, "cases", {"results": rows}, sample_size_figure(standings, about(options, len(split.tests))))
+    for row in rows:
+        print(f"{row['system']:16s} {row['cases']:4d} cases: mean Dice {sum(row['dice']) / len(row['dice']):.3f}")
+    finish(options, failures)
+
+
+def run_kernel(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.evaluation.experiments.variants import kernel_variants
+
+    network, settings = steerable_settings(options)
+    run_variants(options, "kernel", kernel_variants(network, settings, options.factors, options.widths))
+
+
+def run_irreps(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.evaluation.experiments.variants import irreps_variants
+
+    network, settings = steerable_settings(options)
+    run_variants(options, "irreps", irreps_variants(network, settings))
+
+
+def steerable_settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The network that is varied, and what of its system's settings differs already."""
+    from ICHSegmentationLib.evaluation.child import CATALOGUE, find_system
+    from ICHSegmentationLib.evaluation.experiments.variants import SYSTEM
+
+    settings = settings_of(options.settings, [SYSTEM]).get(SYSTEM, {})
+    system: Any = find_system(options.catalogue or CATALOGUE, SYSTEM, settings)
+    return dataclasses.asdict(system.settings.network), settings
+
+
+def run_variants(options: argparse.Namespace, name: str, entrants: Sequence[Entrant]) -> None:
+    from ICHSegmentationLib.evaluation.comparison import compare
+    from ICHSegmentationLib.evaluation.experiments.variants import variants_figure
+    from ICHSegmentationLib.evaluation.split import split_of
+    from ICHSegmentationLib.evaluation.standings import printed, write_standings
+
+    split = split_of(data_of(options), options.out, options.test_share, options.seed)
+    standings, failures = compare(entrants, split, options.out, budget_of(options), options.device, options.seed, tell)
+    write_standings(options.out, standings, failures, setting_of(options, len(split.training), len(split.tests)))
+    write(options.out, name, points(standings), variants_figure(standings, about(options, len(split.tests))))
+    print(printed(standings))
+    finish(options, failures)
+
+
+def points(standings: Sequence[Standing]) -> dict[str, Any]:
+    return {
+        standing.entrant.label: {"parameters": standing.parameters, "dice": standing.evaluation.values("dice")}
+        for standing in standings
+    }
+
+
+def named(systems: str) -> list[str]:
+    return systems.split(",") if systems else []
+
+
+def parsed_spacing(text: str) -> tuple[float, float, float]:
+    """`1x1x5` -> (1.0, 1.0, 5.0)."""
+    try:
+        x, y, z = (float(step) for step in text.split("x"))
+    except ValueError:
+        raise InputError(f"a spacing is three numbers of mm such as 1x1x5; found {text!r}.") from None
+    if min(x, y, z) <= 0:
+        raise InputError(f"a spacing is three numbers of mm above 0; found {text!r}.")
+    return x, y, z
+
+
+def about(options: argparse.Namespace, cases: int) -> str:
+    from ICHSegmentationLib.terminology import DISCLAIMER
+
+    data = "simulated data" if getattr(options, "simulate", False) else str(options.data)
+    return f"{data}, {cases} cases. {DISCLAIMER}"
+
+
+def write(folder: Path, name: str, values: dict[str, Any], figure: Figure) -> None:
+    """`experiment_NAME.json` and `.png`."""
+    from ICHSegmentationLib.evaluation.evaluate import finite_or_null
+    from ICHSegmentationLib.evaluation.results import save
+    from ICHSegmentationLib.report import to_json, write_text
+    from ICHSegmentationLib.terminology import DISCLAIMER
+
+    write_text(folder / f"experiment_{name}.json", to_json(finite_or_null({"disclaimer": DISCLAIMER, **values})))
+    save(figure, folder / f"experiment_{name}.png")
+
+
+def finish(options: argparse.Namespace, failures: Sequence[Failure] = ()) -> None:
+    from ICHSegmentationLib.terminology import DISCLAIMER
+
+    print(DISCLAIMER)
+    print(f"Results in {options.out}")
+    if failures:
+        raise InputError(f"{len(failures)} trainings failed; the first: {failures[0].reason}")

@@ -1,0 +1,75 @@
+"""Dice against the number of training cases, 1, 2, 4, 8, ... (Diaz et al., MELBA 2024)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ICHSegmentationLib.baselines.system import Budget
+from ICHSegmentationLib.data.nnunet import read_raw
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.comparison import Entrant, Failure, OnNews, Standing, compare
+from ICHSegmentationLib.evaluation.split import Split, link_cases
+
+
+def sample_size_experiment(
+    entrants: Sequence[Entrant],
+    split: Split,
+    counts: Sequence[int],
+    out: Path,
+    budget: Budget,
+    device: str,
+    seed: int,
+    on_news: OnNews,
+) -> tuple[dict[int, list[Standing]], list[Failure]]:
+    """A comparison for every count, in `out/N_cases`; larger sets hold the smaller ones.
+
+    Raises:
+        InputError: a count is not that of some of the cases.
+    """
+    dataset = read_raw(split.training_data)
+    order = np.random.default_rng(seed).permutation(len(dataset.cases)).tolist()
+    if wrong := [count for count in counts if not 1 <= count <= len(order)]:
+        raise InputError(f"there are {len(order)} cases to train on; found a wish for {wrong[0]}.")
+    standings, failures = {}, []
+    for count in counts:
+        folder = out / f"{count}_cases"
+        cases = [dataset.cases[index] for index in sorted(order[:count])]
+        data = link_cases(dataset, cases, folder / "training_data")
+        subset = dataclasses.replace(split, training_data=data, training=tuple(case.name for case in cases))
+        standings[count], failed = compare(entrants, subset, folder, budget, device, seed, on_news)
+        failures += failed
+    return standings, failures
+
+
+def powers_of_two(largest: int) -> list[int]:
+    """2, 4, 8, ... up to `largest`; systems hold one of two cases or more back to validate on."""
+    return [2**power for power in range(1, largest.bit_length()) if 2**power <= largest]
+
+
+def sample_size_figure(standings: Mapping[int, Sequence[Standing]], title: str) -> Figure:
+    """Mean Dice against the number of training cases, a line for each system."""
+    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    labels = dict.fromkeys(standing.entrant.label for group in standings.values() for standing in group)
+    for label in labels:
+        points = [
+            (count, standing.evaluation.overall.metrics["dice"].mean)
+            for count, group in standings.items()
+            for standing in group
+            if standing.entrant.label == label
+        ]
+        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(standings), [str(count) for count in standings])
+    axes.set_xlabel("training cases")
+    axes.set_ylabel("mean Dice")
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    axes.set_title(title, fontsize=8)
+    return figure

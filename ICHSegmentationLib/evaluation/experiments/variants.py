@@ -1,0 +1,81 @@
+"""Variants of one steerable system: other kernel diameters and widths, other shares of scalars, vectors and tensors.
+
+Diaz et al. (MELBA 2024) compare them with so3-steerable; each variant takes part in a comparison as a system would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ICHSegmentationLib.evaluation.child import merged
+from ICHSegmentationLib.evaluation.comparison import Entrant, Standing
+from ICHSegmentationLib.unet import doubled
+
+SYSTEM = "so3-steerable"
+RATIOS = {  # the paper's, of 30 channels at the top
+    "8-4-2": "8x0e+4x1e+2x2e",
+    "30-0-0": "30x0e",
+    "8-8-0": "8x0e+8x1e",
+    "4-4-4": "4x0e+4x1e+4x2e",
+}
+
+
+def irreps_variants(network: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Entrant]:
+    """One entrant for each of the paper's ratios.
+
+    Args:
+        network: the system's own network configuration, as JSON values.
+        settings: what else differs from the system's own settings.
+    """
+    levels = len(network["irreps_levels"])
+    changes = {label: {"irreps_levels": list(doubled(irreps, levels))} for label, irreps in RATIOS.items()}
+    return [variant(f"irreps-{label}", change, settings) for label, change in changes.items()]
+
+
+def kernel_variants(
+    network: Mapping[str, Any], settings: Mapping[str, Any], factors: Sequence[float], widths: Sequence[int]
+) -> list[Entrant]:
+    """One entrant for each factor of all kernel diameters, at each multiple of the narrowest width (1x0e+...).
+
+    Args:
+        network: the system's own network configuration, as JSON values.
+        settings: what else differs from the system's own settings.
+        factors: of the kernel diameters.
+        widths: 4 gives 4x0e+2x1e+1x2e at the top.
+    """
+    levels, diameters = len(network["irreps_levels"]), network["diameters_mm"]
+    entrants = []
+    for width in widths:
+        top = f"{width}x0e+{max(1, width // 2)}x1e+{max(1, width // 4)}x2e"
+        for factor in factors:
+            change = {
+                "irreps_levels": list(doubled(top, levels)),
+                "diameters_mm": [factor * diameter for diameter in diameters],
+            }
+            entrants.append(variant(f"width-{width}-kernel-{factor * diameters[0]:g}mm", change, settings))
+    return entrants
+
+
+def variant(label: str, network: dict[str, Any], settings: Mapping[str, Any]) -> Entrant:
+    return Entrant(label, SYSTEM, merged(dict(settings), {"network": network}))
+
+
+def variants_figure(standings: Sequence[Standing], title: str) -> Figure:
+    """Mean Dice and its interval against the number of parameters, a point for each variant."""
+    figure = Figure(figsize=(6.5, 4.2), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for standing in standings:
+        summary = standing.evaluation.overall.metrics["dice"]
+        bars = [[summary.mean - summary.low], [summary.high - summary.mean]]
+        axes.errorbar([standing.parameters], [summary.mean], bars, marker="o", capsize=3, label=standing.entrant.label)
+    axes.set_xscale("log")
+    axes.set_xlabel("parameters")
+    axes.set_ylabel("mean Dice, 95 % interval")
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    axes.set_title(title, fontsize=8)
+    return figure

@@ -1,0 +1,108 @@
+"""A small data set of simulated heads, made in a minute, on which systems can be compared in minutes.
+
+Cubic voxels and a cubic field, so that a head can be turned by 90 degrees about any axis without a voxel changing;
+bleeds large enough to be learned in minutes. It says nothing about patients.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ICHSegmentationLib.baselines.runs import write_json
+from ICHSegmentationLib.data.nnunet import CHANNEL, LabelledScan, write_nnunet_raw
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.image_files import write_image_file
+from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, simulate
+from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
+from ICHSegmentationLib.simulation.procedural import procedural_anatomy
+from ICHSegmentationLib.volume import as_volume
+
+
+@dataclass(frozen=True)
+class SmallSet:
+    """What is simulated. JSON values only.
+
+    Attributes:
+        training, tests: how many cases; each has a head of its own.
+        spacing_mm: of the cubic voxels.
+        voxels: along each side of the cubic field.
+        volume_ml: smallest and largest bleed.
+        noise_hu: of the scanner.
+        seed: case k of a seed is the same whatever the other numbers are.
+    """
+
+    training: int = 10
+    tests: int = 5
+    spacing_mm: float = 3.0
+    voxels: int = 64
+    volume_ml: tuple[float, float] = (15.0, 60.0)
+    noise_hu: float = 3.0
+    seed: int = 0
+
+
+def write_small_set(wanted: SmallSet, folder: Path) -> None:
+    """Writes imagesTr, labelsTr, imagesTs, labelsTs and dataset.json, unless this very set is there.
+
+    Raises:
+        InputError: the folder holds another data set.
+    """
+    described = folder / "small_set.json"
+    values = dataclasses.asdict(wanted) | {"volume_ml": list(wanted.volume_ml)}
+    if (folder / "dataset.json").exists():
+        if not described.exists() or json.loads(described.read_text()) != values:
+            raise InputError(f"{folder} holds another data set; name another folder.")
+        return
+    write_json(described, values)
+    for scan in scans(wanted, range(wanted.training, wanted.training + wanted.tests)):
+        for part, array in (("imagesTs", scan.volume.hu.astype(np.int16)), ("labelsTs", scan.label)):
+            name = scan.name + (CHANNEL if part == "imagesTs" else "")
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            write_image_file(folder / part / f"{name}.nii.gz", array, scan.volume.affine, {})
+    write_nnunet_raw(scans(wanted, range(wanted.training)), folder)
+
+
+def scans(wanted: SmallSet, numbers: range) -> Iterator[LabelledScan]:
+    for number in numbers:
+        yield simulated_scan(wanted, number)
+
+
+@torch.inference_mode()
+def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
+    """One head, upright, with one or two bleeds in the brain."""
+    rng = np.random.default_rng((wanted.seed, number))
+    drawn = CaseParameters.draw(rng, anatomies=1)
+    bleeds = [
+        dataclasses.replace(
+            Parenchymal.draw(rng, contusion=False),
+            region=str(rng.choice(["deep", "lobar"])),
+            volume_ml=float(rng.uniform(*wanted.volume_ml)),
+        )
+        for _ in range(int(rng.integers(1, 3)))
+    ]
+    step = wanted.spacing_mm
+    protocol = dataclasses.replace(
+        drawn.protocol,
+        spacing_mm=(step, step, step),
+        subslices=2,
+        noise_hu=wanted.noise_hu,
+        noise_grain_mm=0.3 * step,
+        windowed=False,
+        streaks=0,
+        table_mm=None,
+    )
+    pose = dataclasses.replace(drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0))
+    width = step * wanted.voxels
+    parameters = dataclasses.replace(
+        drawn, bleeds=tuple(bleeds), protocol=protocol, pose=pose, width_mm=(width, width), slices=wanted.voxels
+    )
+    case = simulate(parameters, procedural_anatomy(int(rng.integers(2**31)), 2.0))
+    subtype = case.subtype.numpy()
+    label = ((subtype > 0) & (subtype != IGNORED)).astype(np.uint8)
+    return LabelledScan(f"simulated_{number:03d}", as_volume(case.hu.numpy(), (step, step, step)), label)

@@ -1,0 +1,93 @@
+"""Systems of known answers, that train in no time: to test what is around them, in child processes too."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ICHSegmentationLib.baselines.system import Budget, System
+from ICHSegmentationLib.data.nnunet import LabelledScan, read_raw
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.geometry import Volume
+from ICHSegmentationLib.volume import as_volume
+
+CATALOGUE = "stand_ins:systems"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a stand-in calls bleed, and how it behaves."""
+
+    threshold_hu: float = 50.0
+    seconds: float = 0.0
+    fails: bool = False
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Calls bleed what is denser than a threshold, wherever it is."""
+
+    settings: Settings
+    threshold: float = 0.5
+    parameters: int = 1
+
+    def probability(self, volume: Volume) -> np.ndarray:
+        return (volume.hu >= self.settings.threshold_hu).astype(np.float32)
+
+    def mask(self, volume: Volume) -> np.ndarray:
+        return self.probability(volume) >= self.threshold
+
+
+@dataclass(frozen=True)
+class UpperHalf(Threshold):
+    """Sees only the half of the scan of high y: what a turn of the patient breaks."""
+
+    def probability(self, volume: Volume) -> np.ndarray:
+        upper = np.arange(volume.hu.shape[1])[None, :, None] >= volume.hu.shape[1] / 2
+        return super().probability(volume) * upper
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A system of either kind; it notes every training in its run folder."""
+
+    name: str
+    kind: type[Threshold]
+    settings: Settings = Settings()
+    title: str = "Stand-in"
+    paper: str = "none"
+
+    def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
+        if self.settings.fails:
+            raise InputError("this stand-in was told to fail.")
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "pid").write_text(str(os.getpid()))
+        time.sleep(self.settings.seconds)
+        cases = [case.name for case in read_raw(data).cases]
+        with (out / "trainings.jsonl").open("a") as file:
+            file.write(json.dumps({"cases": cases, "steps": budget.steps, "seed": seed}) + "\n")
+        (out / "run.json").write_text(json.dumps({"system": self.name}))
+
+    def load(self, run: Path, device: torch.device) -> Threshold:
+        return self.kind(self.settings)
+
+
+def systems() -> dict[str, System]:
+    return {system.name: system for system in (StandIn("everywhere", Threshold), StandIn("upper", UpperHalf))}
+
+
+def scan_with_ball(name: str, size: int = 24, spacing_mm: float = 3.0, seed: int = 0) -> LabelledScan:
+    """A cube of brain in air with a ball of blood off its middle, towards high y."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*[np.arange(size) - (size - 1) / 2] * 3, indexing="ij")
+    hu = np.where(np.max(np.abs(axes), axis=0) < size * 0.4, 30.0, -1000.0)
+    middle = np.array([3.0, 4.0, 2.0]) + rng.uniform(-1, 1, 3)
+    ball = sum((axis - m) ** 2 for axis, m in zip(axes, middle, strict=True)) < 4**2
+    hu[ball] = 70
+    return LabelledScan(name, as_volume(hu, (spacing_mm,) * 3), ball.astype(np.uint8))

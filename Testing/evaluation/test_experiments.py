@@ -1,0 +1,171 @@
+"""The experiments by their laws, with systems whose answers are known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import head_with_ball
+from stand_ins import CATALOGUE, Settings, Threshold, UpperHalf, scan_with_ball
+
+from ICHSegmentationLib.cli import main
+from ICHSegmentationLib.data.nnunet import LabelledScan
+from ICHSegmentationLib.ensemble import Ensemble
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, head_mask, reliability
+from ICHSegmentationLib.evaluation.experiments.rotation import (
+    PLANES,
+    largest_change,
+    mean_dice,
+    quarter_turned,
+    rotated,
+    rotation_experiment,
+)
+from ICHSegmentationLib.evaluation.experiments.sample_size import powers_of_two
+from ICHSegmentationLib.evaluation.experiments.spacing import at_spacing, spacing_experiment
+from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_variants
+from ICHSegmentationLib.evaluation.metrics import dice
+from ICHSegmentationLib.inference import volume_of
+
+SYSTEMS = {"everywhere": Threshold(Settings()), "upper": UpperHalf(Settings())}
+SCAN = scan_with_ball("ball")
+
+
+def anisotropic() -> LabelledScan:
+    volume = head_with_ball((2.0, 3.0, 6.0), extent_mm=(160, 180, 150))
+    return LabelledScan("head", volume, (volume.hu == 70).astype(np.uint8))
+
+
+@pytest.mark.parametrize("axes", PLANES.values())
+def test_four_quarter_turns_are_none_and_move_voxels_only(axes: tuple[int, int]) -> None:
+    scan = anisotropic()
+    turned = scan
+    for _ in range(4):
+        turned = rotated(turned, axes, 90)
+        assert np.array_equal(np.sort(turned.volume.hu, axis=None), np.sort(scan.volume.hu, axis=None))
+        assert volume_of(turned.label, turned.volume) == pytest.approx(volume_of(scan.label, scan.volume))
+    assert np.array_equal(turned.volume.hu, scan.volume.hu)
+    assert np.array_equal(turned.label, scan.label)
+    assert np.allclose(turned.volume.affine, scan.volume.affine)
+
+
+@pytest.mark.parametrize("axes", PLANES.values())
+def test_a_quarter_turn_keeps_the_middle_and_swaps_the_sides_of_voxels(axes: tuple[int, int]) -> None:
+    scan = anisotropic()
+    turned = quarter_turned(scan, axes, 1)
+    spacing = list(scan.volume.spacing_mm)
+    spacing[axes[0]], spacing[axes[1]] = spacing[axes[1]], spacing[axes[0]]
+    assert turned.volume.spacing_mm == pytest.approx(tuple(spacing))
+    middles = [v.to_ras_mm((np.array([v.hu.shape]) - 1) / 2)[0] for v in (scan.volume, turned.volume)]
+    assert middles[0] == pytest.approx(middles[1])
+
+
+@pytest.mark.parametrize("axes", PLANES.values())
+def test_turning_by_resampling_goes_the_same_way_as_moving_voxels(axes: tuple[int, int]) -> None:
+    nearly, exactly = rotated(SCAN, axes, 89.999), rotated(SCAN, axes, 90.0)
+    assert dice(nearly.label > 0, exactly.label > 0) > 0.99
+    assert dice(nearly.label > 0, SCAN.label > 0) < 0.9  # it did turn
+    there_and_back = rotated(rotated(SCAN, axes, 30), axes, -30)
+    assert dice(there_and_back.label > 0, SCAN.label > 0) > 0.93
+
+
+def test_a_system_blind_to_place_keeps_its_dice_and_one_that_is_not_loses_it() -> None:
+    turns = rotation_experiment(SYSTEMS, [SCAN], [0.0, 45.0, 90.0, 180.0])
+    assert {turn.plane for turn in turns} == set(PLANES)
+    assert len(turns) == 2 * 3 * 4
+    assert largest_change(turns, "everywhere", quarters_only=True) == 0
+    assert abs(largest_change(turns, "everywhere")) < 0.15  # resampling blurs the rim
+    assert mean_dice(turns, "upper", "axial", 0.0) == pytest.approx(1, abs=1e-4)
+    assert mean_dice(turns, "upper", "axial", 180.0) < 0.3
+    assert mean_dice(turns, "upper", "coronal", 180.0) == pytest.approx(1, abs=1e-4)  # turns about y
+    assert largest_change(turns, "upper") < -0.7
+
+
+def test_calibration_of_known_bins_is_known() -> None:
+    found = reliability(np.array([0.05, 0.05, 0.95, 0.95, 1.0]), np.array([0, 1, 1, 1, 1]))
+    assert found.voxels.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert (found.bleed[0], found.bleed[9]) == (0.5, 1.0)
+    assert found.expected_error == pytest.approx((2 * 0.45 + 3 * (1 - 2.9 / 3)) / 5)
+
+
+def test_a_probability_drawn_honestly_has_no_calibration_error_and_a_bold_one_has() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.random(200_000)
+    bleed = rng.random(200_000) < probability
+    assert reliability(probability, bleed).expected_error < 0.01
+    assert reliability(np.round(probability), bleed).expected_error == pytest.approx(0.25, abs=0.01)
+
+
+def test_calibration_of_an_ensemble_tells_whether_its_range_holds_the_volume(brightness_ensemble: Ensemble) -> None:
+    volume = head_with_ball((2.0, 2.0, 5.0))
+    scan = LabelledScan("head", volume, (volume.hu == 70).astype(np.uint8))
+    found = calibration_experiment(brightness_ensemble, [scan], "full", "cpu")
+    assert len(found.volumes) == 1
+    case = found.volumes[0]
+    assert case.true_ml == pytest.approx(volume_of(scan.label, volume))
+    assert case.low_ml <= case.measured_ml <= case.high_ml
+    assert found.coverage == float(case.holds)
+    assert found.head.voxels.sum() == head_mask(volume.hu).sum()
+    none = dataclasses.replace(case, low_ml=case.true_ml + 1, high_ml=case.true_ml + 2)
+    assert not none.holds
+
+
+def test_coarser_scans_cover_the_same_place_and_volume() -> None:
+    coarse = at_spacing(SCAN, (3.0, 6.0, 12.0))
+    assert coarse.volume.spacing_mm == pytest.approx((3.0, 6.0, 12.0))
+    ends = [v.to_ras_mm(np.array([[-0.5] * 3, np.array(v.hu.shape) - 0.5])) for v in (SCAN.volume, coarse.volume)]
+    assert np.allclose(*ends)
+    assert coarse.volume.hu.mean() == pytest.approx(SCAN.volume.hu.mean(), abs=5)
+    assert volume_of(coarse.label, coarse.volume) == pytest.approx(volume_of(SCAN.label, SCAN.volume), rel=0.35)
+    with pytest.raises(InputError, match="would be finer"):
+        at_spacing(SCAN, (1.0, 3.0, 3.0))
+
+
+def test_dice_at_every_spacing_is_measured_on_its_own_voxels() -> None:
+    found = spacing_experiment(SYSTEMS, [SCAN], [(3.0, 3.0, 3.0), (6.0, 6.0, 6.0)])
+    assert len(found) == 4
+    assert found[0].dice == pytest.approx(1, abs=1e-4)
+    coarse = at_spacing(SCAN, (6.0, 6.0, 6.0))
+    assert found[3].dice == pytest.approx(dice(SYSTEMS["upper"].mask(coarse.volume), coarse.label > 0))
+
+
+def test_variants_change_the_network_and_keep_the_rest() -> None:
+    network = {"irreps_levels": ["8x0e+4x1e+2x2e"] * 3, "diameters_mm": [5.0, 10.0, 20.0]}
+    settings = {"network": {"pool_mm": [6, 12]}, "training": {"learning_rate": 0.1}}
+    ratios = irreps_variants(network, settings)
+    assert [each.label for each in ratios] == [f"irreps-{ratio}" for ratio in RATIOS]
+    assert ratios[1].settings["network"] == {"pool_mm": [6, 12], "irreps_levels": ["30x0e", "60x0e", "120x0e"]}
+    assert ratios[1].settings["training"] == {"learning_rate": 0.1}
+    kernels = kernel_variants(network, settings, factors=[0.6, 1.0], widths=[4])
+    assert kernels[0].label == "width-4-kernel-3mm"
+    assert kernels[0].settings["network"]["diameters_mm"] == [3.0, 6.0, 12.0]
+    assert kernels[0].settings["network"]["irreps_levels"][0] == "4x0e+2x1e+1x2e"
+    assert powers_of_two(10) == [2, 4, 8]
+    assert powers_of_two(16) == [2, 4, 8, 16]
+
+
+def test_experiments_on_finished_runs_are_one_command_each(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "out"
+    base = ["--data", str(raw), "--catalogue", CATALOGUE, "--device", "cpu"]
+    assert main(["compare", "--out", str(runs), *base]) == 0
+    on_runs = ["--runs", str(runs), "--data", str(raw), "--cases", "1", "--device", "cpu"]
+    assert main(["experiment", "rotation", *on_runs, "--step", "90", "--out", str(tmp_path / "rotation")]) == 0
+    assert "at quarter turns +0.000" in capsys.readouterr().out
+    values = json.loads((tmp_path / "rotation" / "experiment_rotation.json").read_text())
+    assert abs(values["changes"]["upper"]["largest_change_of_mean_dice"]) > 0.5
+    assert (tmp_path / "rotation" / "experiment_rotation.png").stat().st_size > 1000
+    spacing = ["--spacings", "3x3x3", "6x6x6", "--out", str(tmp_path / "spacing")]
+    assert main(["experiment", "spacing", *on_runs, *spacing]) == 0
+    assert "6x6x6" in capsys.readouterr().out
+    cases = ["--counts", "1", "2", "--systems", "everywhere", "--out", str(tmp_path / "cases")]
+    assert main(["experiment", "cases", *base, *cases]) == 0
+    assert "everywhere          2 cases: mean Dice 1.000" in capsys.readouterr().out
+    assert main(["experiment", "rotation", *on_runs, "--systems", "unet", "--out", str(tmp_path / "r")]) == 2
+    assert "holds no run of unet" in capsys.readouterr().err
+    assert main(["experiment", "spacing", *on_runs, "--spacings", "3x3", "--out", str(tmp_path / "s")]) == 2
+    assert "three numbers of mm" in capsys.readouterr().err
