@@ -191,14 +191,14 @@ def test_an_installed_extension_holds_the_shipped_files_and_no_other(installed: 
 
 
 WHOLE_WAY = """
-import importlib, json, pkgutil, sys, time
+import importlib.util, json, pkgutil, sys, time
 sys.path.insert(0, sys.argv[1])
 import ICHSegmentationLib
 assert ICHSegmentationLib.__file__.startswith(sys.argv[1]), ICHSegmentationLib.__file__
-needs_slicer = {"mrml", "application"}
 names = [module.name for module in pkgutil.walk_packages(ICHSegmentationLib.__path__, "ICHSegmentationLib.")]
 for name in names:
-    if name.rpartition(".")[2] not in needs_slicer | {"__main__"}:
+    source = open(importlib.util.find_spec(name).origin, encoding="utf-8").read()
+    if "\\nimport slicer" not in source and not name.endswith("__main__"):
         importlib.import_module(name)
 from ICHSegmentationLib.worker_process import WorkerProcess
 worker = WorkerProcess(environment={"OMP_NUM_THREADS": "1"})
