@@ -5,9 +5,7 @@ Nothing is fetched or generated until the user asks for it there.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -69,12 +67,12 @@ def node_of_generated_head() -> Any:
     """
     import slicer
 
+    from ICHSegmentationLib.application import python_of_slicer
     from ICHSegmentationLib.image_files import read_image_file
 
-    python = shutil.which("PythonSlicer") or sys.executable  # in Slicer, the latter is the application
     with tempfile.TemporaryDirectory(prefix="ich-sample-") as folder:
         library = Path(__file__).resolve().parents[1]
-        command = [python, "-c", GENERATE, str(GENERATED_SEED), folder]
+        command = [python_of_slicer(), "-c", GENERATE, str(GENERATED_SEED), folder]
         done = subprocess.run(command, cwd=library, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError((done.stderr.strip().splitlines() or ["it ended without a word"])[-1])

@@ -63,23 +63,14 @@ def ensemble(bundle: Path) -> Ensemble:
     return load_bundle(bundle)
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[list[WorkerProcess]]:
-    """The worker of the test before, if it lives: starting one takes longer than most tests."""
-    kept: list[WorkerProcess] = []
-    yield kept
-    for worker in kept:
-        worker.end()
-
-
 @pytest.fixture
 def logic(load: Callable[[Path], Any], warm: list[WorkerProcess]) -> Iterator[Any]:
     found = load(MODULE).widget.logic
-    found.worker = warm.pop() if warm else None
+    found.keeper.worker = warm.pop() if warm else None
     yield found
-    if found.worker is not None and found.job is None:
-        warm.append(found.worker)
-        found.worker = None
+    if found.keeper.worker is not None and found.job is None:
+        warm.append(found.keeper.worker)
+        found.keeper.worker = None
 
 
 @pytest.fixture
@@ -308,7 +299,7 @@ def test_a_full_disk_is_said_before_a_run_starts_and_leaves_nothing(logic: Any, 
 
     volume = head_on(affine_of("axial"))
     parameters.inputVolume = node_of(volume.hu, volume.affine)
-    worker = logic.running_worker()
+    worker = logic.keeper.running()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
