@@ -30,8 +30,8 @@ try:
 except ImportError:  # run from the source tree: Slicer knows this file's folder only
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from ICHSegmentationLib.errors import ICHError, InputError, sentence
-from ICHSegmentationLib import application
 from ICHSegmentationLib.finding import Finding, card_html, lesion_line, report_csv, report_text
+from ICHSegmentationLib.panel import application
 from ICHSegmentationLib.terminology import DISCLAIMER
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
@@ -61,7 +61,7 @@ class ICHSegmentation(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self.register_sample_data)
 
     def register_sample_data(self) -> None:
-        from ICHSegmentationLib.sample_data import register
+        from ICHSegmentationLib.panel.sample_data import register
 
         register(Path(self.resourcePath("Icons")))
 
@@ -124,7 +124,7 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def start(self, parameters: ICHSegmentationParameterNode) -> None:
         """Sends the chosen volume to the worker; `listen` brings what comes of it."""
-        from ICHSegmentationLib.handover import Handover
+        from ICHSegmentationLib.panel.handover import Handover
 
         if reason := self.why_not(parameters.inputVolume):
             raise InputError(reason)
@@ -264,9 +264,9 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # ---- life of the panel
 
     def setup(self) -> None:
-        from ICHSegmentationLib.batch_section import BatchSection
         from ICHSegmentationLib.installation import read_requirements
-        from ICHSegmentationLib.setup_section import SetupSection
+        from ICHSegmentationLib.panel.batch_section import BatchSection
+        from ICHSegmentationLib.panel.setup_section import SetupSection
 
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/ICHSegmentation.ui"))
@@ -326,7 +326,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def bind(self) -> None:
         """Ties the widgets to the scene's parameter node."""
-        from ICHSegmentationLib.batch_volumes import first_ct
+        from ICHSegmentationLib.panel.batch_volumes import first_ct
 
         if self.bound is not None:
             return
@@ -428,7 +428,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.show_buttons()
 
     def on_timer(self) -> None:
-        from ICHSegmentationLib.wording import progress_line
+        from ICHSegmentationLib.panel.wording import progress_line
 
         for message in self.logic.listen(self.parameters):
             kind = message["message"]

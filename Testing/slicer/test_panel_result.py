@@ -19,9 +19,9 @@ import slicer.util
 import vtk
 from panel_helpers import HEAD, VOXEL_ML, add_volume, is_shown, mask, run, settle
 
-from ICHSegmentationLib.application import jump_to
 from ICHSegmentationLib.ensemble import save_bundle
 from ICHSegmentationLib.mrml import mask_of, set_mask
+from ICHSegmentationLib.panel.application import jump_to
 from ICHSegmentationLib.terminology import ALGORITHM_TYPE_TAG, DISCLAIMER, SEGMENT_COLOR_RGB, SEGMENT_TAGS
 
 

@@ -19,7 +19,7 @@ import slicer
 import slicer.util
 from PIL import Image
 
-from ICHSegmentationLib import sample_data
+from ICHSegmentationLib.panel import sample_data
 from ICHSegmentationLib.simulation import demo
 
 MODULE = Path(__file__).resolve().parents[2] / "ICHSegmentation" / "ICHSegmentation.py"

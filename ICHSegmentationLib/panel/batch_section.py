@@ -10,12 +10,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ICHSegmentationLib.application import dicom_tag
 from ICHSegmentationLib.batch import Batch, Case, Settings
 from ICHSegmentationLib.batch_files import find_cases
-from ICHSegmentationLib.batch_volumes import volume_cases
 from ICHSegmentationLib.errors import ICHError, InputError, sentence
-from ICHSegmentationLib.wording import batch_line, batch_result_line
+from ICHSegmentationLib.panel.application import dicom_tag
+from ICHSegmentationLib.panel.batch_volumes import volume_cases
+from ICHSegmentationLib.panel.wording import batch_line, batch_result_line
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
 POLL_MS = 50

@@ -10,8 +10,8 @@ import slicer.util
 
 from ICHSegmentationLib.batch import Request
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.handover import Handover, fingerprint_of
 from ICHSegmentationLib.mrml import TagValue, add_segmentation
+from ICHSegmentationLib.panel.handover import Handover, fingerprint_of
 from ICHSegmentationLib.worker_process import WorkerProcess
 
 INPUT_ATTRIBUTE = "ICHSegmentation.Input"  # of a segmentation: the fingerprint of the volume it was made from

@@ -16,7 +16,6 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from ICHSegmentationLib.application import application_name
 from ICHSegmentationLib.bundle import read_manifest
 from ICHSegmentationLib.errors import ICHError, InputError, sentence
 from ICHSegmentationLib.installation import (
@@ -29,6 +28,7 @@ from ICHSegmentationLib.installation import (
     set_up_lines,
     torch_range,
 )
+from ICHSegmentationLib.panel.application import application_name
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
 POLL_MS = 100

@@ -67,11 +67,11 @@ def node_of_generated_head() -> Any:
     """
     import slicer
 
-    from ICHSegmentationLib.application import python_of_slicer
     from ICHSegmentationLib.image_files import read_image_file
+    from ICHSegmentationLib.panel.application import python_of_slicer
 
     with tempfile.TemporaryDirectory(prefix="ich-sample-") as folder:
-        library = Path(__file__).resolve().parents[1]
+        library = Path(__file__).resolve().parents[2]
         command = [python_of_slicer(), "-c", GENERATE, str(GENERATED_SEED), folder]
         done = subprocess.run(command, cwd=library, capture_output=True, text=True, check=False)
         if done.returncode != 0:
