@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.inference import Segmentation, segment
 from ICHSegmentationLib.lesions import Lesion, find_lesions
+from ICHSegmentationLib.memory import peak_memory_mb
 from ICHSegmentationLib.report import Timing, statistics, write_files, write_statistics
 from ICHSegmentationLib.runner import Progress
 from ICHSegmentationLib.volume import Volume, read_volume
@@ -113,13 +112,3 @@ def write_arrays(folder: Path, segmentation: Segmentation, lesions: list[Lesion]
     """`mask.npy` (uint8) and `probability.npy` (float32), [z, y, x] as Slicer has it: fast, for a program to take."""
     np.save(folder / "mask.npy", segmentation.mask.T.astype(np.uint8))
     np.save(folder / "probability.npy", segmentation.probability.T)
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held, in MB."""
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / 1e6
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

@@ -12,7 +12,8 @@ from helpers import head_with_ball
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.image_files import write_image_file
-from ICHSegmentationLib.pipeline import SegmentationOptions, peak_memory_mb, segment_file, segment_volume
+from ICHSegmentationLib.memory import peak_memory_mb
+from ICHSegmentationLib.pipeline import SegmentationOptions, segment_file, segment_volume
 
 HEAD = head_with_ball(spacing_mm=(2.0, 2.0, 5.0))
 

@@ -27,6 +27,7 @@ from ICHSegmentationLib.baselines.runs import from_json, write_json
 from ICHSegmentationLib.baselines.system import Budget, System
 from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.image_files import read_image_file, write_image_file
+from ICHSegmentationLib.memory import peak_memory_mb
 
 CATALOGUE = "ICHSegmentationLib.baselines.system:systems"
 
@@ -154,8 +155,6 @@ def main() -> int:
     except ICHError as error:
         print(f"{error}", file=sys.stderr)
         return error.exit_code
-    from ICHSegmentationLib.pipeline import peak_memory_mb
-
     write_json(Path(job.report), {**result, "peak_memory_mb": peak_memory_mb()})
     return 0
 

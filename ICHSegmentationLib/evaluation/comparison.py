@@ -6,13 +6,15 @@ stopped goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from ICHSegmentationLib.evaluation.evaluate import Evaluation, evaluate
 from ICHSegmentationLib.evaluation.pairs import Pair
 from ICHSegmentationLib.evaluation.split import Split
 
-WHERE = ("run", "report", "out")  # of a job: paths that a moved folder changes
+WHERE = ("run", "report", "out")  # of a job: paths within the comparison's folder, which may be moved
 LOOK_SECONDS = 0.5  # between two looks at a child's memory
 
 
@@ -179,7 +181,7 @@ def train_entrant(
         minutes=minutes,
         networks=budget.networks,
     )
-    check_same_job(folder / "training_job.json", job)
+    check_same_job(folder / "training_job.json", job, but=WHERE)
     run_job(job, folder / "training_job.json", f"training {entrant.label}", on_news)
 
 
@@ -196,7 +198,7 @@ def predict_entrant(entrant: Entrant, split: Split, folder: Path, device: str, s
         scans={pair.case: str(pair.image.resolve()) for pair in split.tests},
         out=str(folder / "predictions"),
     )
-    check_same_job(folder / "prediction_job.json", job)
+    check_same_job(folder / "prediction_job.json", job, but=WHERE if entrant.run is None else WHERE[1:])
     run_job(job, folder / "prediction_job.json", f"predicting with {entrant.label}", on_news)
 
 
@@ -204,13 +206,17 @@ def run_folder(entrant: Entrant, folder: Path) -> Path:
     return (entrant.run or folder / "run").resolve()
 
 
-def check_same_job(path: Path, job: Job) -> None:
-    """Whether a job that was begun here is the one that is wanted."""
+def check_same_job(path: Path, job: Job, but: Sequence[str]) -> None:
+    """Whether a job that was begun here is the one that is wanted, but for some of its fields.
+
+    Raises:
+        InputError: it is another.
+    """
     if not path.exists():
         return
     begun, wanted = json.loads(path.read_text()), json.loads(json.dumps(dataclasses.asdict(job)))
     for name, value in wanted.items():
-        if name not in WHERE and begun.get(name) != value:
+        if name not in but and begun.get(name) != value:
             raise InputError(
                 f"{path.parent} was begun with {name} {shown(begun.get(name))} and {shown(value)} is wanted now; name "
                 "another folder, or remove this one."
@@ -232,6 +238,14 @@ def run_job(job: Job, path: Path, what: str, on_news: OnNews) -> None:
     if report.exists():
         return
     on_news(f"{what} ...")
+    with alone(path.with_name(f"{path.stem}.pid")):
+        seconds = run_child(job, path, what)
+    on_news(f"{what}: done in {seconds:.0f} s")
+
+
+def run_child(job: Job, path: Path, what: str) -> float:
+    """Runs the process, looks at it now and then, and returns the seconds of all its sittings."""
+    report = Path(job.report)
     write_json(path, dataclasses.asdict(job))
     log = path.with_name(f"{path.stem}.log")
     spent = path.with_name(f"{path.stem}_spent.json")
@@ -252,7 +266,27 @@ def run_job(job: Job, path: Path, what: str, on_news: OnNews) -> None:
     write_json(spent, dataclasses.asdict(before.and_then(now)))
     if code != 0 or not report.exists():
         raise InputError(f"{what} failed with exit code {code}: {last_words(log)} (more in {log}).")
-    on_news(f"{what}: done in {before.and_then(now).seconds:.0f} s")
+    return before.and_then(now).seconds
+
+
+@contextlib.contextmanager
+def alone(mark: Path) -> Iterator[None]:
+    """Keeps a second comparison from the same job while this one is at it.
+
+    Raises:
+        InputError: another process is.
+    """
+    if mark.exists() and psutil.pid_exists(int(mark.read_text())):
+        raise InputError(
+            f"process {mark.read_text()} is at work in {mark.parent}; wait for it, or stop it (and remove {mark.name} "
+            "if that is another program)."
+        )
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def last_words(log: Path) -> str:

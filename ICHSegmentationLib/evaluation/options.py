@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,17 +93,16 @@ def budget_of(options: argparse.Namespace) -> Budget:
 
 def setting_of(options: argparse.Namespace, training: int, tests: int) -> dict[str, Any]:
     """What was compared, for whoever reads the table later."""
-    from ICHSegmentationLib.devices import describe, fastest_dtype, pick_device
+    from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.report import versions
 
-    device = pick_device(options.device)
     limit = "no limit" if math.isinf(options.minutes) else f"{options.minutes:g} minutes"
     return {
         "data": "simulated data (evaluation/small_set.py)" if options.simulate else str(options.data),
         "cases": f"{training} to train on, {tests} to judge on",
         "budget a system": f"{limit}, steps {options.steps or 'of the paper'}, networks {options.networks or 'all'}",
         "settings that differ": str(options.settings or "none"),
-        "device": describe(device, fastest_dtype(device)),
+        "device": f"{pick_device(options.device)}, {os.cpu_count()} cores",
         "seed": options.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }

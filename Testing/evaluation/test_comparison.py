@@ -19,7 +19,7 @@ from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import read_raw
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.child import find_system, merged
-from ICHSegmentationLib.evaluation.comparison import Spent
+from ICHSegmentationLib.evaluation.comparison import Spent, alone
 from ICHSegmentationLib.evaluation.split import split_of
 
 pytest.importorskip("surface_distance", reason="surface-distance is not installed (pip install '.[evaluate]')")
@@ -91,6 +91,9 @@ def test_finished_runs_are_judged_without_training(
     assert main(command(raw, out, *more)) == 0
     assert json.loads((out / "comparison.json").read_text())["systems"][0]["training"] is None
     assert not (out / "upper" / "run").exists()
+    (tmp_path / "others" / "upper").mkdir(parents=True)
+    assert main(command(raw, out, "--systems", "upper", "--runs", str(tmp_path / "others"))) == 2
+    assert "was begun with run" in capsys.readouterr().err
     assert main(command(raw, out, "--runs", str(tmp_path / "runs"))) == 2
     assert "there is no run" in capsys.readouterr().err
 
@@ -114,6 +117,16 @@ def test_when_the_comparison_is_killed_its_child_ends_too_and_the_next_run_goes_
     assert not (out / "upper" / "training.json").exists()
 
 
+def test_two_comparisons_do_not_work_on_one_system_at_a_time(tmp_path: Path) -> None:
+    mark = tmp_path / "training_job.pid"
+    with alone(mark), pytest.raises(InputError, match=f"process {os.getpid()} is at work"), alone(mark):
+        pass
+    mark.write_text("4194305")  # more than Linux gives out: a process that ended without a word
+    with alone(mark):
+        assert mark.read_text() == str(os.getpid())
+    assert not mark.exists()
+
+
 def test_sittings_add_up() -> None:
     both = Spent(10, 5, 300).and_then(Spent(2, 1, 200))
     assert both == Spent(12, 6, 300)
@@ -128,7 +141,7 @@ def test_the_data_sets_own_test_cases_are_taken_where_it_has_them(raw: Path, tmp
     assert split.training_data == raw
     assert [test.case for test in split.tests] == ["held"]
     (raw / "imagesTs" / "held_0000.nii.gz").unlink()
-    with pytest.raises(InputError, match="but no scan"):
+    with pytest.raises(InputError, match="held has a label in"):
         split_of(raw, tmp_path, test_share=0.5, seed=0)
 
 

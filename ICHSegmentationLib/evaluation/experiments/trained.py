@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ICHSegmentationLib.baselines.system import Predictor
-from ICHSegmentationLib.data.nnunet import LabelledScan
+from ICHSegmentationLib.data.nnunet import LabelledScan, labels_of, read_description
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.child import CATALOGUE, find_system
 from ICHSegmentationLib.evaluation.pairs import find_pairs, read_labels
@@ -15,6 +18,8 @@ from ICHSegmentationLib.image_files import read_image_file
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 
 def trained_systems(runs: Path, names: list[str], device: torch.device) -> dict[str, Predictor]:
@@ -53,11 +58,18 @@ def load(folder: Path, run: Path, device: torch.device) -> Predictor:
 
 
 def held_out_scans(data: Path, count: int | None) -> list[LabelledScan]:
-    """The cases of imagesTs and labelsTs, or where there are none those of imagesTr and labelsTr; the first `count`."""
+    """The cases of imagesTs and labelsTs, or where there are none those of imagesTr and labelsTr; the first `count`.
+
+    Voxels with the data set's ignore label count as no bleed here.
+    """
+    _, ignored = labels_of(read_description(data), data)
     part = "Ts" if (data / "labelsTs").is_dir() else "Tr"
     scans = []
     for pair in find_pairs(data / f"labels{part}", data / f"labels{part}", data / f"images{part}")[:count]:
         assert pair.image is not None
-        labels, _ = read_labels(pair.reference)
-        scans.append(LabelledScan(pair.case, read_image_file(pair.image), labels))
+        labels, _ = read_labels(pair.reference, ignored)
+        if (labels == ignored).any():
+            logger.warning("%s: voxels with the ignore label count as no bleed", pair.case)
+        bleed = np.where(labels == ignored, 0, labels).astype(np.uint8)
+        scans.append(LabelledScan(pair.case, read_image_file(pair.image), bleed))
     return scans
