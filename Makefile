@@ -8,7 +8,7 @@ CT ?=
 OUT ?= demo
 TORCH := 2.13.0
 
-.PHONY: demo test lint types bench nnunet compare real-data clean
+.PHONY: demo test lint types bench nnunet compare real-data soak packaging pictures clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ich demo $(if $(CT),"$(CT)") --out "$(OUT)" --overwrite
@@ -45,6 +45,19 @@ compare: $(VENV)/.installed-dev nnunet
 # the bundled ensemble on the real scans of ../shared/data
 real-data: $(VENV)/.installed-dev
 	$(BIN)/python Testing/accuracy/real.py --out runs/real_data
+
+# kills the worker 50 times, at every stage of its work (a few minutes)
+soak: $(VENV)/.installed-dev
+	ICH_KILLS=50 $(BIN)/python -m pytest Testing/test_worker_robustness.py -k killed_at
+
+# CMake's lists of shipped files and the repository's address, after a file came or went
+packaging:
+	$(PYTHON) setup/packaging.py
+
+# icon, thumbnails and the picture of the slice views
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python Resources/make_pictures.py
+	PYTHONPATH=Testing $(BIN)/python Testing/slicer/make_screenshot.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist

@@ -4,10 +4,9 @@ Loads without torch. Nothing but the standard library, numpy, vtk, qt, ctk and s
 """
 
 import json
-import shutil
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,17 +26,18 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 try:
-    from ICHSegmentationLib.errors import ICHError, InputError
+    from ICHSegmentationLib.errors import ICHError, InputError, sentence
 except ImportError:  # run from the source tree: Slicer knows this file's folder only
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from ICHSegmentationLib.errors import ICHError, InputError
+    from ICHSegmentationLib.errors import ICHError, InputError, sentence
 from ICHSegmentationLib.finding import Finding, card_html, lesion_line, report_csv, report_text
+from ICHSegmentationLib.panel import application
 from ICHSegmentationLib.terminology import DISCLAIMER
-from ICHSegmentationLib.worker_process import WorkerProcess
+from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
-WINDOWS = {"brain": (80, 40), "blood": (80, 55), "subdural": (200, 75)}  # width, level in HU
 POLL_MS = 50
 MEASURE_AFTER_EDIT_MS = 400
+LESIONS_SHOWN = 6  # the others by scrolling
 
 
 class ICHSegmentation(ScriptedLoadableModule):
@@ -50,13 +50,20 @@ class ICHSegmentation(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The ICHSegmentation developers"]
         parent.helpText = _(
-            "Finds and measures intracranial hemorrhage on a non-contrast head CT with an ensemble of "
-            "E(3)-equivariant U-Nets. Research use only, not for clinical use."
+            "Finds and measures intracranial hemorrhage (bleeding in the head) on a CT without contrast agent, with an "
+            "ensemble of E(3)-equivariant U-Nets. Choose a head CT, click Segment, correct the result in the Segment "
+            "Editor. Research use only, not for clinical use."
         )
         parent.acknowledgementText = _(
-            "After Geiger et al. (INSTANCE 2022) and Diaz et al. (MELBA 2024). The bundled ensemble was trained on "
-            "simulated scans only."
+            "The networks follow Geiger et al. (INSTANCE 2022) and Diaz et al. (Machine Learning for Biomedical "
+            "Imaging 2024). The bundled ensemble was trained on simulated scans only."
         )
+        slicer.app.connect("startupCompleted()", self.register_sample_data)
+
+    def register_sample_data(self) -> None:
+        from ICHSegmentationLib.panel.sample_data import register
+
+        register(Path(self.resourcePath("Icons")))
 
 
 @parameterNodeWrapper
@@ -66,7 +73,7 @@ class ICHSegmentationParameterNode:
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     quality: Annotated[str, Choice(["auto", "full", "fast"])] = "auto"
     device: str = "auto"
-    threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
+    threshold: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     bundlePath: str = ""
     segmentation: slicer.vtkMRMLSegmentationNode
     probability: slicer.vtkMRMLScalarVolumeNode
@@ -76,13 +83,16 @@ class ICHSegmentationParameterNode:
     edited: bool = False
 
 
-@dataclass
-class Job:
-    """A scan on its way through the worker."""
+@dataclass(frozen=True)
+class Result:
+    """The nodes and numbers of one run, by their ids: what Undo brings back when it takes back the run after it."""
 
-    volume_id: str
-    out: Path
-    started: float
+    node_ids: dict[str, str]
+    values: dict[str, Any]
+
+
+RESULT_NODES = ("segmentation", "probability", "table", "scan")
+RESULT_VALUES = ("statistics", "threshold", "edited")
 
 
 class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -90,8 +100,9 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.worker: WorkerProcess | None = None
-        self.job: Job | None = None
+        self.keeper = WorkerKeeper(application.python_of_slicer())
+        self.job: Any = None  # the Handover of the scan that the worker has
+        self.earlier: list[Result] = []  # than the one in the parameters, last last
 
     def getParameterNode(self) -> ICHSegmentationParameterNode:
         return ICHSegmentationParameterNode(super().getParameterNode())
@@ -111,70 +122,46 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
             return _("The chosen volume is in colour; a CT is wanted.")
         return ""
 
-    def first_scan(self) -> Any:
-        """The first volume that the user's lists show; None if there is none."""
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return next((volume for volume in volumes if not volume.GetHideFromEditors()), None)
-
     def start(self, parameters: ICHSegmentationParameterNode) -> None:
         """Sends the chosen volume to the worker; `listen` brings what comes of it."""
-        from ICHSegmentationLib.image_files import write_image_file
-        from ICHSegmentationLib.mrml import volume_of_node
+        from ICHSegmentationLib.panel.handover import Handover
 
-        node = parameters.inputVolume
-        if reason := self.why_not(node):
+        if reason := self.why_not(parameters.inputVolume):
             raise InputError(reason)
-        volume = volume_of_node(node, dicom_tag)
-        worker = self.running_worker()
-        number = f"{time.monotonic_ns()}"
-        scan, out = worker.folder / f"{number}.nrrd", worker.folder / number
-        write_image_file(scan, volume.hu, volume.affine, {}, compressed=False)
-        origins = None if volume.slice_origins_mm is None else volume.slice_origins_mm.tolist()
-        self.job = Job(node.GetID(), out, time.monotonic())
-        worker.ask(
-            {
-                "scan": str(scan),
-                "out": str(out),
-                "arrays": True,
-                "bundle": parameters.bundlePath or None,
-                "options": {"quality": parameters.quality, "device": parameters.device},
-                "scan_info": {"slice_origins_mm": origins, "notes": list(volume.info.notes)},
-            }
-        )
-
-    def running_worker(self) -> WorkerProcess:
-        """The worker, started if there is none."""
-        if self.worker is not None and not self.worker.is_running:
-            self.close()
-        if self.worker is None:
-            self.worker = WorkerProcess(python_of_slicer())
-        return self.worker
+        worker = self.keeper.running()
+        self.job = Handover(parameters.inputVolume, worker, application.dicom_tag)
+        options = {"quality": parameters.quality, "device": parameters.device}
+        worker.ask({**self.job.request, "bundle": parameters.bundlePath or None, "options": options})
 
     def listen(self, parameters: ICHSegmentationParameterNode) -> list[dict[str, Any]]:
         """Messages of the worker since the last call; a result has been put into the scene by then."""
-        if self.worker is None:
-            return []
         heard = []
-        for message in self.worker.messages():
+        for message in self.keeper.worker.messages() if self.keeper.worker is not None else ():
             if message["message"] == "result" and self.job is not None:
-                message = self.delivered(parameters, message)
+                try:
+                    message = self.delivered(parameters, message)
+                except InputError as error:
+                    message = {"message": "error", "text": str(error)}
             if message["message"] in ("result", "error", "ended"):
-                self.job = None
+                self.end_job()
             if message["message"] == "ended":
-                self.close()
+                self.keeper.end()
             heard.append(message)
         return heard
 
+    def end_job(self) -> None:
+        if self.job is not None:
+            self.job.clear()
+            self.job = None
+
     def cancel(self) -> None:
         """Stops a run at once: the worker goes, with its memory, and a new one comes with the next run."""
-        self.job = None
-        self.close()
+        self.keeper.end()
+        self.end_job()
 
     def close(self) -> None:
         """Ends the worker."""
-        if self.worker is not None:
-            self.worker.end()
-            self.worker = None
+        self.cancel()
 
     # ---- to the scene
 
@@ -182,35 +169,40 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
         """Puts a result into the scene; the message to hand on."""
         from ICHSegmentationLib.mrml import add_probability, add_segmentation, add_table
 
-        volume = slicer.mrmlScene.GetNodeByID(self.job.volume_id)
-        if volume is None:
-            text = _("The volume was removed while it was segmented: there is nowhere to put the result.")
-            return {"message": "error", "text": text}
-        mask, probability = (np.load(self.job.out / f"{name}.npy") for name in ("mask", "probability"))
-        shutil.rmtree(self.job.out, ignore_errors=True)
-        if mask.shape != volume.GetImageData().GetDimensions()[::-1]:
-            return {"message": "error", "text": _("The volume was changed while it was segmented: run it again.")}
-        statistics = message["statistics"]
-        name = volume.GetName()
-        parameters.segmentation = add_segmentation(volume, mask, _("{name} hemorrhage").format(name=name))
-        parameters.probability = add_probability(volume, probability, _("{name} probability").format(name=name))
+        answer, statistics = self.job.answer(), message["statistics"]
+        if self.has_result(parameters):
+            self.earlier.append(self.result_of(parameters))
+        volume, name = answer.volume, answer.volume.GetName()
+        parameters.segmentation = add_segmentation(volume, answer.mask, _("{name} hemorrhage").format(name=name))
+        parameters.probability = add_probability(volume, answer.probability, _("{name} probability").format(name=name))
         parameters.table = add_table(volume, statistics["lesions"], _("{name} hemorrhage table").format(name=name))
         parameters.scan = volume
         parameters.statistics = json.dumps(statistics)
         parameters.threshold = statistics["threshold"]
         parameters.edited = False
-        return {**message, "seconds": time.monotonic() - self.job.started}
+        return {**message, "seconds": self.job.seconds}
 
-    def remove_result(self, parameters: ICHSegmentationParameterNode) -> None:
-        """Takes back the last run in one step."""
+    def has_result(self, parameters: ICHSegmentationParameterNode) -> bool:
+        return bool(parameters.statistics) and parameters.segmentation is not None and parameters.scan is not None
+
+    def result_of(self, parameters: ICHSegmentationParameterNode) -> Result:
+        nodes = {name: getattr(parameters, name) for name in RESULT_NODES}
+        ids = {name: node.GetID() for name, node in nodes.items() if node is not None}
+        return Result(ids, {name: getattr(parameters, name) for name in RESULT_VALUES})
+
+    def undo(self, parameters: ICHSegmentationParameterNode) -> None:
+        """Takes back the last run in one step; the run before it, if it is still there, is the result again."""
         for node in (parameters.segmentation, parameters.probability, parameters.table):
             if node is not None:
                 slicer.mrmlScene.RemoveNode(node)
         parameters.statistics = ""
         parameters.edited = False
-
-    def has_result(self, parameters: ICHSegmentationParameterNode) -> bool:
-        return bool(parameters.statistics) and parameters.segmentation is not None and parameters.scan is not None
+        while self.earlier and not self.has_result(parameters):
+            before = self.earlier.pop()
+            for name in RESULT_NODES:
+                setattr(parameters, name, slicer.mrmlScene.GetNodeByID(before.node_ids.get(name, "")))
+            for name in RESULT_VALUES:
+                setattr(parameters, name, before.values[name])
 
     # ---- after a run
 
@@ -220,7 +212,14 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
 
         probability = slicer.util.arrayFromVolume(parameters.probability)
         set_mask(parameters.segmentation, parameters.scan, probability >= parameters.threshold)
-        parameters.edited = False
+        self.mark_edited(parameters, False)
+
+    def mark_edited(self, parameters: ICHSegmentationParameterNode, edited: bool) -> None:
+        """Notes whether a hand has changed the mask; DICOM SEG says so too."""
+        from ICHSegmentationLib.mrml import set_edited
+
+        parameters.edited = edited
+        set_edited(parameters.segmentation, edited)
 
     def finding(self, parameters: ICHSegmentationParameterNode) -> Finding:
         """The result as it stands; measured anew where threshold or hand have changed it. Fills the table."""
@@ -239,56 +238,12 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def measured(self, parameters: ICHSegmentationParameterNode) -> list[dict[str, Any]]:
         """The lesions of the mask as it is in the scene now."""
-        from dataclasses import asdict
-
         from ICHSegmentationLib.lesions import find_lesions
         from ICHSegmentationLib.mrml import mask_of, volume_of_node
 
-        volume = volume_of_node(parameters.scan, dicom_tag)
+        volume = volume_of_node(parameters.scan, application.dicom_tag)
         mask = mask_of(parameters.segmentation, parameters.scan)
         return [asdict(lesion) for lesion in find_lesions(mask.T, volume)]
-
-    def show_window(self, volume: Any, name: str) -> None:
-        width, level = WINDOWS[name]
-        volume.CreateDefaultDisplayNodes()
-        display = volume.GetDisplayNode()
-        display.AutoWindowLevelOff()
-        display.SetWindowLevel(width, level)
-
-    def jump_to(self, position_mm_ras: list[float]) -> None:
-        """Centres all slice views on a place."""
-        slicer.modules.markups.logic().JumpSlicesToLocation(*position_mm_ras, True)
-
-    def show_3d(self, parameters: ICHSegmentationParameterNode, shown: bool) -> None:
-        if shown:
-            parameters.segmentation.CreateClosedSurfaceRepresentation()
-        parameters.segmentation.GetDisplayNode().SetVisibility3D(shown)
-
-    def export_dicom_seg(self, parameters: ICHSegmentationParameterNode, folder: str) -> None:
-        """Writes the segmentation as DICOM SEG with the plugin of Slicer's QuantitativeReporting extension."""
-        plugins = getattr(slicer.modules, "dicomPlugins", {})
-        if "DICOMSegmentationPlugin" not in plugins:
-            raise InputError(_("DICOM SEG export needs the extension QuantitativeReporting; install it first."))
-        plugin = plugins["DICOMSegmentationPlugin"]()
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-        exportables = plugin.examineForExport(hierarchy.GetItemByDataNode(parameters.segmentation))
-        if not exportables:
-            raise InputError(_("DICOM SEG refers to the CT's DICOM images; this volume was not loaded from DICOM."))
-        for exportable in exportables:
-            exportable.directory = folder
-        if problem := plugin.export(exportables):
-            raise InputError(problem)
-
-
-def dicom_tag(uid: str, tag: str) -> str:
-    """A tag of a DICOM file that Slicer has loaded; empty where its database does not know it."""
-    database = getattr(slicer, "dicomDatabase", None)
-    return database.instanceValue(uid, tag) if database is not None else ""
-
-
-def python_of_slicer() -> str:
-    """The interpreter that has Slicer's packages; in Slicer, `sys.executable` is the application."""
-    return shutil.which("PythonSlicer") or sys.executable
 
 
 class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -299,27 +254,32 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: ICHSegmentationLogic | None = None
         self.parameters: ICHSegmentationParameterNode | None = None
-        self.bound: Any = None  # what binds the parameters to the widgets
+        self.bound: Any = None  # what binds the parameters to the widgets while the panel is open
+        self.batch: Any = None
+        self.set_up: Any = None
         self.found: Finding | None = None
-        self.diagnosis = ""
+        self.details = ""  # of the problem that is shown
         self.quiet = False  # while the panel itself changes mask or slider
 
     # ---- life of the panel
 
     def setup(self) -> None:
+        from ICHSegmentationLib.installation import read_requirements
+        from ICHSegmentationLib.panel.batch_section import BatchSection
+        from ICHSegmentationLib.panel.setup_section import SetupSection
+
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/ICHSegmentation.ui"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = ICHSegmentationLogic()
-        self.timer = qt.QTimer()
-        self.timer.setInterval(POLL_MS)
-        self.timer.connect("timeout()", self.on_timer)
-        self.edit_timer = qt.QTimer()
+        requirements = read_requirements(Path(self.resourcePath("requirements.txt")))
+        self.set_up = SetupSection(self.ui, self.logic.keeper, requirements, self.use_ensemble, self.show_buttons)
+        self.batch = BatchSection(self.ui, self.logic.keeper, self.batch_settings, self.show_buttons)
+        self.timer = self.new_timer(POLL_MS, self.on_timer)
+        self.edit_timer = self.new_timer(MEASURE_AFTER_EDIT_MS, self.show_finding)
         self.edit_timer.setSingleShot(True)
-        self.edit_timer.setInterval(MEASURE_AFTER_EDIT_MS)
-        self.edit_timer.connect("timeout()", self.show_finding)
         for button, act in (
             (self.ui.segmentButton, self.on_segment_or_cancel),
             (self.ui.brainWindowButton, lambda: self.show_window("brain")),
@@ -328,13 +288,14 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (self.ui.editButton, self.on_edit),
             (self.ui.copyTextButton, lambda: self.copy(report_text(self.found, self.scan_name()))),
             (self.ui.copyTableButton, lambda: self.copy(report_csv(self.found, self.scan_name()))),
-            (self.ui.copyDiagnosisButton, lambda: self.copy(self.diagnosis)),
+            (self.ui.copyDiagnosisButton, self.on_copy_diagnosis),
             (self.ui.exportButton, self.on_export),
             (self.ui.undoButton, self.on_undo),
         ):
             button.connect("clicked()", act)
         self.ui.show3DButton.connect("toggled(bool)", self.on_show_3d)
         self.ui.lesionList.connect("currentRowChanged(int)", self.on_lesion)
+        self.ui.lesionList.connect("clicked(QModelIndex)", lambda index: self.on_lesion(index.row()))
         self.ui.thresholdSlider.connect("valueChanged(double)", self.on_threshold)
         self.ui.disclaimerLabel.text = DISCLAIMER
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.on_scene_start_close)
@@ -342,11 +303,19 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.on_node_removed)
         self.bind()
 
+    def new_timer(self, milliseconds: int, act: Any) -> Any:
+        timer = qt.QTimer()
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", act)
+        return timer
+
     def cleanup(self) -> None:
-        self.timer.stop()
+        self.stop()
+        self.batch.stop()
+        self.set_up.timer.stop()
         self.edit_timer.stop()
         self.logic.close()
-        self.unbind()
+        self.forget_parameters()
         self.removeObservers()
 
     def enter(self) -> None:
@@ -356,28 +325,37 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.unbind()
 
     def bind(self) -> None:
-        """Ties the panel to the scene's parameter node."""
-        if self.parameters is not None:
+        """Ties the widgets to the scene's parameter node."""
+        from ICHSegmentationLib.panel.batch_volumes import first_ct
+
+        if self.bound is not None:
             return
         self.parameters = self.logic.getParameterNode()
         if self.parameters.inputVolume is None:
-            self.parameters.inputVolume = self.logic.first_scan()
+            self.parameters.inputVolume = first_ct()
         self.bound = self.parameters.connectGui(self.ui)
         self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.on_parameters)
-        self.on_parameters()
+        self.look_at_installation()
         self.show_finding()
 
     def unbind(self) -> None:
-        if self.parameters is None:
-            return
-        self.parameters.disconnectGui(self.bound)
-        self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.on_parameters)
+        """Leaves the widgets as they are; edits of the result are still noticed."""
+        if self.bound is not None:
+            self.parameters.disconnectGui(self.bound)
+            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.on_parameters)
+            self.bound = None
+
+    def forget_parameters(self) -> None:
+        self.unbind()
         self.observe_edits(None)
         self.parameters = None
 
     def on_scene_start_close(self, caller: Any, event: str) -> None:
         self.stop()
-        self.unbind()
+        if self.batch.of_volumes:
+            self.batch.stop()
+        self.logic.earlier.clear()
+        self.forget_parameters()
 
     def on_scene_end_close(self, caller: Any, event: str) -> None:
         if self.parent.isEntered:
@@ -387,14 +365,40 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parameters is not None and self.found is not None and not self.logic.has_result(self.parameters):
             self.show_finding()
 
+    def look_at_installation(self) -> None:
+        """Looks at what is installed for the ensemble that is chosen."""
+        self.set_up.look_again(self.chosen_bundle())
+        self.show_buttons()
+
+    def use_ensemble(self, folder: str) -> None:
+        self.parameters.bundlePath = folder
+
+    def chosen_bundle(self) -> Path | None:
+        return Path(self.parameters.bundlePath) if self.parameters.bundlePath else None
+
+    def batch_settings(self) -> Any:
+        from ICHSegmentationLib.batch import Settings
+
+        return Settings(self.chosen_bundle(), {"quality": self.parameters.quality, "device": self.parameters.device})
+
     # ---- a run
 
     def on_parameters(self, caller: Any = None, event: str = "") -> None:
-        running = self.logic.job is not None
-        reason = self.logic.why_not(self.parameters.inputVolume)
+        if self.chosen_bundle() != self.set_up.bundle:
+            self.look_at_installation()
+        self.show_buttons()
+
+    def show_buttons(self) -> None:
+        """Offers what can be done now, and says why the rest cannot."""
+        if self.parameters is None or self.batch is None:
+            return
+        running, missing = self.logic.job is not None, self.set_up.installation.why_not
+        busy = _("A batch is running.") if self.batch.is_running else missing
+        reason = busy or self.logic.why_not(self.parameters.inputVolume)
         self.ui.segmentButton.text = _("Cancel") if running else _("Segment")
         self.ui.segmentButton.enabled = running or not reason
         self.ui.segmentButton.toolTip = _("Stops the run") if running else reason or _("Finds and measures hemorrhage")
+        self.batch.show_state(_("A scan is being segmented.") if running else missing)
         for button in (self.ui.brainWindowButton, self.ui.bloodWindowButton, self.ui.subduralWindowButton):
             button.enabled = self.parameters.inputVolume is not None
 
@@ -413,7 +417,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.visible = True
         self.show_progress(_("Starting ..."))
         self.timer.start()
-        self.on_parameters()
+        self.show_buttons()
 
     def stop(self) -> None:
         """Ends a run, if there is one."""
@@ -421,10 +425,11 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic.job is not None:
             self.logic.cancel()
         self.ui.progressBar.visible = False
-        if self.parameters is not None:
-            self.on_parameters()
+        self.show_buttons()
 
     def on_timer(self) -> None:
+        from ICHSegmentationLib.panel.wording import progress_line
+
         for message in self.logic.listen(self.parameters):
             kind = message["message"]
             if kind == "progress":
@@ -433,24 +438,22 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             elif kind == "result":
                 self.on_result(message)
             elif kind == "error":
-                self.on_error(message["text"], message.get("details", ""))
+                self.show_progress("")
+                self.show_problem(message["text"], message.get("details", ""))
             elif kind == "ended":
-                lines = "\n".join(message["last_lines"])
                 text = _("The program that segments ended unexpectedly (exit code {code}).")
-                self.on_error(text.format(code=message["exit_code"]), lines)
+                self.show_progress("")
+                self.show_problem(text.format(code=message["exit_code"]), "\n".join(message["last_lines"]))
         if self.logic.job is None:
             self.stop()
 
     def on_result(self, message: dict[str, Any]) -> None:
         self.show_progress(_("Done in {seconds:.0f} s.").format(seconds=message["seconds"]))
-        self.show_window("blood")
+        application.show_volume(self.parameters.scan)
+        application.show_window(self.parameters.scan, "blood")
         self.show_finding()
-        if self.found is not None and self.found.lesions:
-            self.logic.jump_to(self.found.lesions[0]["centroid_mm_ras"])
-
-    def on_error(self, text: str, details: str) -> None:
-        self.show_progress("")
-        self.show_problem(text[:1].upper() + text[1:], details)
+        if self.found.lesions:
+            application.jump_to(self.found.lesions[0]["centroid_mm_ras"])
 
     # ---- what is shown
 
@@ -459,10 +462,13 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressLabel.visible = bool(line)
 
     def show_problem(self, text: str, details: str = "") -> None:
-        self.diagnosis = diagnosis(text, details) if text else ""
-        self.ui.problemLabel.text = text
+        self.details = details
+        self.ui.problemLabel.text = sentence(text)
         self.ui.problemLabel.visible = bool(text)
         self.ui.copyDiagnosisButton.visible = bool(text)
+
+    def on_copy_diagnosis(self) -> None:
+        self.copy(self.set_up.diagnostics([self.ui.problemLabel.text, self.details]))
 
     def show_finding(self) -> None:
         """Shows the result as it stands, or none."""
@@ -476,17 +482,21 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.quiet = True
         self.ui.thresholdSlider.value = self.parameters.threshold
         self.ui.thresholdSlider.enabled = self.parameters.probability is not None
+        self.ui.show3DButton.checked = application.is_shown_3d(self.parameters.segmentation)
         self.ui.lesionList.clear()
         for number, lesion in enumerate(self.found.lesions, 1):
             self.ui.lesionList.addItem(lesion_line(number, lesion))
+        rows = min(len(self.found.lesions), LESIONS_SHOWN)
+        self.ui.lesionList.maximumHeight = rows * self.ui.lesionList.sizeHintForRow(0) + 6 if rows else 0
         self.quiet = False
+        self.ui.lesionList.visible = bool(self.found.lesions)
+        self.ui.scanLabel.text = self.scan_name()
         self.ui.cardLabel.text = card_html(self.found)
-        self.ui.warningsLabel.text = "\n".join(self.found.statistics["warnings"])
+        self.ui.warningsLabel.text = "\n".join(f"• {warning}" for warning in self.found.statistics["warnings"])
         self.ui.warningsLabel.visible = bool(self.found.statistics["warnings"])
 
     def show_window(self, name: str) -> None:
-        if self.parameters.inputVolume is not None:
-            self.logic.show_window(self.parameters.inputVolume, name)
+        application.show_window(self.parameters.inputVolume, name)
 
     def scan_name(self) -> str:
         return self.parameters.scan.GetName()
@@ -495,16 +505,23 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_lesion(self, row: int) -> None:
         if not self.quiet and self.found is not None and 0 <= row < len(self.found.lesions):
-            self.logic.jump_to(self.found.lesions[row]["centroid_mm_ras"])
+            application.jump_to(self.found.lesions[row]["centroid_mm_ras"])
 
     def on_threshold(self, value: float) -> None:
         if self.quiet or self.parameters is None or not self.logic.has_result(self.parameters):
             return
-        self.parameters.threshold = round(value, 2)
         self.quiet = True
-        self.logic.recut(self.parameters)
+        if self.parameters.edited and not self.may_drop_edits():
+            self.ui.thresholdSlider.value = self.parameters.threshold
+        else:
+            self.parameters.threshold = round(value, 2)
+            self.logic.recut(self.parameters)
+            self.edit_timer.start()
         self.quiet = False
-        self.edit_timer.start()
+
+    def may_drop_edits(self) -> bool:
+        text = _("Cutting at another threshold drops what was edited by hand. Go on?")
+        return slicer.util.confirmOkCancelDisplay(text, _("Threshold"))
 
     def observe_edits(self, segmentation: Any) -> None:
         """Listens to changes of one segmentation's mask, and to no other."""
@@ -512,26 +529,27 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if method == self.on_mask_changed:
                 self.removeObserver(obj, event, method)
         if segmentation is not None:
-            modified = slicer.vtkSegmentation.SourceRepresentationModified
-            self.addObserver(segmentation.GetSegmentation(), modified, self.on_mask_changed)
+            kinds = slicer.vtkSegmentation
+            for event in (kinds.SourceRepresentationModified, kinds.SegmentAdded, kinds.SegmentRemoved):
+                self.addObserver(segmentation.GetSegmentation(), event, self.on_mask_changed)
 
     def on_mask_changed(self, caller: Any, event: str) -> None:
         if not self.quiet and self.parameters is not None:
-            self.parameters.edited = True
-            self.edit_timer.start()  # once the hand rests
+            self.logic.mark_edited(self.parameters, True)
+            if self.bound is not None:  # else the panel is closed, and measures when it is opened
+                self.edit_timer.start()  # once the hand rests
 
     def on_edit(self) -> None:
-        slicer.util.selectModule("SegmentEditor")
-        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
-        editor.setSegmentationNode(self.parameters.segmentation)
-        editor.setSourceVolumeNode(self.parameters.scan)
+        application.open_in_segment_editor(self.parameters.segmentation, self.parameters.scan)
 
     def on_show_3d(self, shown: bool) -> None:
-        if self.logic.has_result(self.parameters):
-            self.logic.show_3d(self.parameters, shown)
+        if not self.quiet:
+            application.show_3d(self.parameters.segmentation, shown)
 
     def on_undo(self) -> None:
-        self.logic.remove_result(self.parameters)
+        self.quiet = True
+        self.logic.undo(self.parameters)
+        self.quiet = False
         self.show_finding()
         self.show_progress("")
 
@@ -539,26 +557,14 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the DICOM SEG file"))
         if not folder:
             return
+        self.show_problem("")
         try:
-            self.logic.export_dicom_seg(self.parameters, folder)
+            application.export_dicom_seg(self.parameters.segmentation, self.parameters.scan, Path(folder))
         except ICHError as error:
             self.show_problem(str(error))
 
     def copy(self, text: str) -> None:
         slicer.app.clipboard().setText(text)
-
-
-def progress_line(message: dict[str, Any]) -> str:
-    """Stage, detail and time left, in words."""
-    left = message["seconds_left"]
-    rest = "" if left is None else _(", {seconds:.0f} s left").format(seconds=left)
-    return f"{message['stage'].capitalize()}: {message['detail']}{rest}" if message["detail"] else message["stage"]
-
-
-def diagnosis(text: str, details: str) -> str:
-    """What a bug report needs; no name of a patient or scan."""
-    application = f"Slicer {slicer.app.applicationVersion}" if hasattr(slicer.app, "applicationVersion") else "Slicer"
-    return "\n".join([text, f"{application}, Python {sys.version.split()[0]}, {sys.platform}", details]).strip() + "\n"
 
 
 class ICHSegmentationTest(ScriptedLoadableModuleTest):

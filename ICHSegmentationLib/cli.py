@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -62,13 +63,22 @@ def parser() -> argparse.ArgumentParser:
     segment.add_argument("input", type=Path, help="DICOM folder, file or zip, NIfTI, NRRD or MetaImage")
     segment.add_argument("--out", type=Path, required=True, help="folder for the results")
     add_segmentation_options(segment)
+    add_scan_options(segment)
     segment.set_defaults(command=run_segment)
+
+    batch = commands.add_parser("batch", help="segment many scans, with one table of all of them")
+    batch.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="scans, and folders of scans")
+    batch.add_argument("--out", type=Path, required=True, help="folder for batch.csv and a folder of results a scan")
+    batch.add_argument("--resume", action="store_true", help="go on in --out where an earlier batch stopped")
+    add_segmentation_options(batch)
+    batch.set_defaults(command=run_batch)
 
     demo = commands.add_parser("demo", help="segment a scan, or a generated head with a bleed of known volume")
     demo.add_argument("input", type=Path, nargs="?", help="a scan; without one a head is generated")
     demo.add_argument("--out", type=Path, default=DEMO, help="folder for the results (default: demo, overwritten)")
     demo.add_argument("--seed", type=int, default=1, help="of the generated head")
     add_segmentation_options(demo)
+    add_scan_options(demo)
     demo.set_defaults(command=run_demo)
 
     info = commands.add_parser("info", help="versions, devices and ensemble, for a bug report")
@@ -88,6 +98,9 @@ def add_segmentation_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threshold", type=float, help="probability from which a voxel is bleed")
     command.add_argument("--members", type=int, help="use only the first so many members")
     command.add_argument("--bundle", type=Path, help="folder of another ensemble than the bundled one")
+
+
+def add_scan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--series", help="number, or end of the UID, of the DICOM series to take")
     command.add_argument("--overwrite", action="store_true", help="replace results that are there")
 
@@ -102,6 +115,48 @@ def run_segment(options: argparse.Namespace, staging: Staging) -> None:
         result = segment_file(options.input, folder, ensemble, chosen(options), bar.show)
     print(summary(result.statistics))
     print(f"Results in {options.out}")
+
+
+def run_batch(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.batch import TABLE, Batch, Settings
+    from ICHSegmentationLib.batch_files import find_cases
+    from ICHSegmentationLib.worker_keeper import WorkerKeeper
+
+    if not options.resume and options.out.is_dir() and any(options.out.iterdir()):
+        raise OutputError(f"{options.out} is not empty; name another folder, or --resume to go on with its batch.")
+    wishes = {name: getattr(options, name) for name in ("device", "quality", "threshold", "members")}
+    keeper = WorkerKeeper()
+    batch = Batch(
+        find_cases(options.inputs, options.out),
+        options.out,
+        Settings(options.bundle, wishes),
+        keeper.running,
+        options.resume,
+    )
+
+    def leave() -> None:
+        batch.stop()
+        keeper.end()
+
+    staging.on_discard = leave
+    with Bar() as bar:
+        while not batch.is_over:
+            if not batch.listen():
+                time.sleep(0.02)
+            name = batch.current.name if batch.current is not None else ""
+            bar.show("segmenting", batch.fraction, f"{len(batch.rows)} of {len(batch.names)} done, {name}")
+    keeper.end()
+    for row in batch.rows.values():
+        found = row.problem or f"{row.volume_ml:.1f} mL ({row.volume_low_ml:.1f} to {row.volume_high_ml:.1f})"
+        print(f"{row.state:8s}{row.scan}: {found}")
+    done = len(batch.rows) - len(batch.failures) - len(batch.skipped)
+    earlier = f", {len(batch.skipped)} were done before" if batch.skipped else ""
+    print(f"{done} of {len(batch.names)} scans segmented{earlier}; table in {options.out / TABLE}")
+    print(DISCLAIMER)
+    if batch.problem:
+        raise ICHError(batch.problem)
+    if batch.failures:
+        raise InputError(f"{len(batch.failures)} of {len(batch.names)} scans could not be segmented; see above.")
 
 
 def run_demo(options: argparse.Namespace, staging: Staging) -> None:
@@ -133,8 +188,9 @@ def run_demo(options: argparse.Namespace, staging: Staging) -> None:
 def run_info(options: argparse.Namespace, staging: Staging) -> None:
     import torch
 
+    from ICHSegmentationLib.bundle import bundled_path
     from ICHSegmentationLib.devices import describe, fastest_dtype, pick_device
-    from ICHSegmentationLib.ensemble import bundled_path, load_bundle
+    from ICHSegmentationLib.ensemble import load_bundle
     from ICHSegmentationLib.report import versions
 
     for name, version in versions().items():

@@ -360,12 +360,43 @@ def dense_matrix(linear: o3.Linear) -> torch.Tensor:
 
 def convolve(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Zero-padded convolution of [batch, in, x, y, z] with [out, in, x, y, z]; 2D where the kernel is one slice."""
+    kernel = within_reach(kernel, x.shape[2:])
     *padding, padding_z = (taps // 2 for taps in kernel.shape[2:])
     if kernel.shape[-1] == 1:
         planes = nn.functional.conv2d(as_planes(x), kernel[..., 0], padding=padding)
         return from_planes(planes, x.shape[0])
+    if torch.is_grad_enabled() and is_bfloat16_on_cpu(x):
+        planes = nn.functional.conv2d(*slices_as_channels(x, kernel), padding=padding)
+        return from_planes(planes, x.shape[0])
     stack = nn.functional.conv3d(as_stack(x), kernel.permute(0, 1, 4, 2, 3), padding=[padding_z, *padding])
     return from_stack(stack)
+
+
+def is_bfloat16_on_cpu(x: torch.Tensor) -> bool:
+    """Whether a convolution of `x` will be computed so."""
+    if x.device.type != "cpu":
+        return False
+    by_autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return by_autocast or x.dtype == torch.bfloat16
+
+
+def slices_as_channels(x: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Volume and kernel of a 3D convolution as planes and kernel of an equal 2D one: neighbouring slices are channels.
+
+    oneDNN's 3D weight gradient in bfloat16 writes beyond its memory on CPUs with AMX (seen with torch 2.13).
+    """
+    depth, taps = x.shape[-1], kernel.shape[-1]
+    padded = nn.functional.pad(x, (taps // 2, taps // 2))
+    shifted = torch.cat([padded[..., tap : tap + depth] for tap in range(taps)], dim=1)
+    return as_planes(shifted), kernel.permute(0, 4, 1, 2, 3).flatten(1, 2)
+
+
+def within_reach(kernel: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """The kernel without the taps that would only ever meet padding in a volume of `size` voxels."""
+    for axis, (taps, voxels) in enumerate(zip(kernel.shape[2:], size, strict=True), 2):
+        reach = min(taps // 2, voxels - 1)
+        kernel = kernel.narrow(axis, taps // 2 - reach, 2 * reach + 1)
+    return kernel
 
 
 def paths_of(product: o3.FullyConnectedTensorProduct) -> tuple[list[Path], list[tuple[slice, slice]]]:

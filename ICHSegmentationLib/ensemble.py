@@ -18,13 +18,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ICHSegmentationLib.bundle import FORMAT_VERSION, MANIFEST, Manifest, file_sha256, incomplete, read_manifest
 from ICHSegmentationLib.convolution import Spacing, rounded_spacing
 from ICHSegmentationLib.errors import BundleError
 from ICHSegmentationLib.unet import BakedUNet, EquivariantUNet, UNetConfig
 
-FORMAT_VERSION = 1
-MANIFEST = "bundle.json"
-BUNDLED = "Resources/ensemble"
 BAKED_BYTES = 2**29  # how much of baked kernels to keep for the next scan of the same spacing
 
 
@@ -82,62 +80,33 @@ def bytes_of(network: torch.nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 
-def bundled_path() -> Path:
-    """The folder of the ensemble that ships with the project, beside the package or within it."""
-    package = Path(__file__).resolve().parent
-    for root in (package, package.parent):
-        if (root / BUNDLED / MANIFEST).exists():
-            return root / BUNDLED
-    raise BundleError(f"no bundled ensemble was found beside {package.name} ({BUNDLED}); name one with --bundle.")
-
-
 def load_bundle(path: str | Path | None = None) -> Ensemble:
     """Loads and verifies a bundle; by default the one that ships with the project.
 
     Raises:
         BundleError: one sentence on what is missing, damaged or unknown.
     """
-    folder = Path(path) if path is not None else bundled_path()
-    info, files, sha256 = read_manifest(folder)
+    manifest = read_manifest(path)
+    info = info_of(manifest)
     members = []
-    for name, expected in files:
-        file = folder / name
-        if Path(name).name != name or not file.is_file():
-            raise BundleError(f"the bundle lacks its member {name}.")
-        try:
-            found = file_sha256(file)
-        except OSError as error:
-            raise BundleError(f"{name} of the bundle cannot be read: {error.strerror}.") from None
-        if found != expected:
-            raise BundleError(
-                f"{name} is damaged or was changed: its SHA-256 starts with {found[:12]}, the manifest says "
-                f"{expected[:12]}."
-            )
+    for file in manifest.member_paths():
         try:
             network = EquivariantUNet(info.network)
             weights = {key: value.float() for key, value in load_file(file).items()}
             network.load_state_dict(weights)
         except (SafetensorError, RuntimeError, ValueError, AssertionError):
-            raise BundleError(f"{name} does not hold the weights of the network that the manifest describes.") from None
+            raise BundleError(
+                f"{file.name} does not hold the weights of the network that the manifest describes."
+            ) from None
         members.append(network.eval().requires_grad_(False))
-    return Ensemble(info, sha256, members)
+    return Ensemble(info, manifest.sha256, members)
 
 
-def read_manifest(folder: Path) -> tuple[BundleInfo, list[tuple[str, str]], str]:
-    """The manifest, its members as (file, SHA-256), and the SHA-256 of the manifest itself."""
-    path = folder / MANIFEST
+def info_of(manifest: Manifest) -> BundleInfo:
+    """What a manifest says, in the types of this library."""
+    values = manifest.values
     try:
-        content = path.read_bytes()
-        values = json.loads(content)
-    except OSError:
-        raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}.") from None
-    except ValueError:
-        raise BundleError(f"the bundle's {MANIFEST} is not valid JSON.") from None
-    version = values.get("format") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
-        raise BundleError(f"the bundle has format {version!r}; this version reads format {FORMAT_VERSION}.")
-    try:
-        info = BundleInfo(
+        return BundleInfo(
             name=values["name"],
             version=values["version"],
             preset=values["preset"],
@@ -147,12 +116,8 @@ def read_manifest(folder: Path) -> tuple[BundleInfo, list[tuple[str, str]], str]
             training=values["training"],
             licence=values["licence"],
         )
-        files = [(str(member["file"]), str(member["sha256"])) for member in values["members"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"the bundle's {MANIFEST} is incomplete or wrong: {error}.") from None
-    if not files:
-        raise BundleError("the bundle has no members.")
-    return info, files, hashlib.sha256(content).hexdigest()
+        raise incomplete(error) from None
 
 
 def save_bundle(folder: Path, info: BundleInfo, members: list[dict[str, torch.Tensor]]) -> str:
@@ -172,7 +137,3 @@ def save_bundle(folder: Path, info: BundleInfo, members: list[dict[str, torch.Te
     content = json.dumps(manifest, indent=1).encode()
     (folder / MANIFEST).write_bytes(content)
     return hashlib.sha256(content).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

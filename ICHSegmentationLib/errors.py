@@ -33,6 +33,12 @@ class DeviceError(ICHError):
     exit_code = 5
 
 
+def sentence(text: str) -> str:
+    """A message as it stands alone: with a capital, unless it begins with the name of a file."""
+    first = text.split(" ", 1)[0]
+    return text[:1].upper() + text[1:] if first.strip(",:;").isalpha() else text
+
+
 class StoppedError(ICHError):
     """A signal asked to stop before all was done; what was done is kept."""
 

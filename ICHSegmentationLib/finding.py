@@ -63,7 +63,9 @@ class Finding:
         """The lines of the result card below its headline."""
         low, high = self.statistics["volume_ml_range"]
         members = self.statistics["bundle"]["members"]
-        found = [self.state] if self.state else [f"{low:.1f} to {high:.1f} mL over {members} members"]
+        found = (
+            [self.state] if self.state else [f"{low:.1f} to {high:.1f} mL over {members} member{'s' * (members != 1)}"]
+        )
         if self.lesions:
             largest = self.lesions[0]
             count = len(self.lesions)

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ICHSegmentationLib.errors import InputError, OutputError
+from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import ScanInfo, Volume
+from ICHSegmentationLib.staging import whole_or_not_at_all
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -212,18 +213,3 @@ def write_sform(path: Path, affine: np.ndarray) -> None:
     struct.pack_into("<h", data, 254, 1)  # sform_code
     struct.pack_into("<12f", data, 280, *affine[:3].ravel())
     path.write_bytes(gzip.compress(data, 6) if compressed else data)
-
-
-@contextmanager
-def whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the name when all went well and is removed otherwise."""
-    suffix = "".join(path.suffixes)
-    partial = path.with_name(f".{path.name.removesuffix(suffix)}.{os.getpid()}.partial{suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    except (OSError, EOFError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "the disk may be full"
-        raise OutputError(f"{path.name} could not be written: {reason}.") from None
-    finally:
-        partial.unlink(missing_ok=True)

@@ -189,7 +189,7 @@ def cost_of_full(
     """What the user could have had instead, in words."""
     ratio = network.multiply_adds(full_size, full_spacing_mm) / network.multiply_adds(fast_size, fast_spacing_mm)
     return (
-        f"On the CPU the fast quality was chosen; --quality full would take about {format_seconds(seconds * ratio)} "
+        f"On the CPU the fast quality was chosen; the full quality would take about {format_seconds(seconds * ratio)} "
         f"instead of {format_seconds(seconds)}."
     )
 

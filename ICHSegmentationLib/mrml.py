@@ -18,7 +18,15 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import ScanInfo, Volume
-from ICHSegmentationLib.terminology import SEGMENT_COLOR_RGB, SEGMENT_ID, SEGMENT_NAME, SEGMENT_TAGS
+from ICHSegmentationLib.terminology import (
+    ALGORITHM_TYPE_TAG,
+    AUTOMATIC,
+    SEGMENT_COLOR_RGB,
+    SEGMENT_ID,
+    SEGMENT_NAME,
+    SEGMENT_TAGS,
+    SEMIAUTOMATIC,
+)
 
 IMAGE_POSITION = "0020,0032"
 RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
@@ -117,19 +125,35 @@ def add_segmentation(volume_node: Any, mask: np.ndarray, name: str) -> Any:
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    segment = slicer.vtkSegment()
-    segment.SetName(SEGMENT_NAME)
-    segment.SetColor([part / 255 for part in SEGMENT_COLOR_RGB])
-    for tag, value in SEGMENT_TAGS.items():
-        segment.SetTag(tag, value)
-    node.GetSegmentation().AddSegment(segment, SEGMENT_ID)
     set_mask(node, volume_node, mask)
     place_beside(volume_node, node)
     return node
 
 
+def add_segment(segmentation_node: Any) -> None:
+    """Adds the segment of the bleed, empty, with its name, colour and tags."""
+    segment = slicer.vtkSegment()
+    segment.SetName(SEGMENT_NAME)
+    segment.SetColor([part / 255 for part in SEGMENT_COLOR_RGB])
+    for tag, value in SEGMENT_TAGS.items():
+        segment.SetTag(tag, value)
+    segmentation_node.GetSegmentation().AddSegment(segment, SEGMENT_ID)
+
+
+def set_edited(segmentation_node: Any, edited: bool) -> None:
+    """Says in the segment's DICOM tags whether a hand has changed what the program found."""
+    segment = segmentation_node.GetSegmentation().GetSegment(SEGMENT_ID)
+    if segment is not None:
+        segment.SetTag(ALGORITHM_TYPE_TAG, SEMIAUTOMATIC if edited else AUTOMATIC)
+
+
 def set_mask(segmentation_node: Any, volume_node: Any, mask: np.ndarray) -> None:
-    """Replaces the bleed of a segmentation node by a mask [z, y, x] on the voxels of a volume node."""
+    """Replaces the bleed of a segmentation node by a mask [z, y, x] on the voxels of a volume node.
+
+    The segment is added if it is not there, or not any more.
+    """
+    if segmentation_node.GetSegmentation().GetSegment(SEGMENT_ID) is None:
+        add_segment(segmentation_node)
     image = slicer.vtkOrientedImageData()
     image.SetDimensions(*mask.shape[::-1])
     values = numpy_to_vtk(np.ascontiguousarray(mask, np.uint8).ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)

@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.geometry import Volume, others
-from ICHSegmentationLib.image_files import whole_or_not_at_all, write_image_file
+from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.inference import Segmentation
 from ICHSegmentationLib.lesions import Lesion
 from ICHSegmentationLib.regular import RegularGrid
+from ICHSegmentationLib.staging import whole_or_not_at_all
 from ICHSegmentationLib.terminology import DISCLAIMER, SEGMENT_COLOR_RGB, SEGMENT_ID, SEGMENT_NAME, SEGMENT_TAGS
 
 NIFTI_NOTES = {"ITK_FileNotes": DISCLAIMER}  # becomes the header's description

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Staging:
     def __init__(self) -> None:
         self.partial: Path | None = None
         self.scratch: Path | None = None
+        self.on_discard: Callable[[], None] = lambda: None  # what else must be ended with the process
 
     @contextmanager
     def temporary_files(self) -> Iterator[None]:
@@ -77,6 +78,7 @@ class Staging:
 
     def discard(self) -> None:
         """Removes whatever is not finished."""
+        self.on_discard()
         self.discard_partial()
         if self.scratch is not None:
             remove(self.scratch)
@@ -101,9 +103,12 @@ def partial_of(out: Path, process: int) -> Path:
 
 
 def publish(partial: Path, out: Path) -> None:
-    if not out.exists():
-        partial.rename(out)
+    try:
+        partial.rename(out)  # in one step, where nothing is yet or (not on Windows) an empty folder
         return
+    except OSError:
+        if not out.is_dir():
+            raise
     new = sorted(partial.iterdir())
     for name in set(RESULTS) - {file.name for file in new}:
         (out / name).unlink(missing_ok=True)
@@ -117,3 +122,18 @@ def told_as_output_error(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"results cannot be written to {out}: {error.strerror or error}.") from None
+
+
+@contextmanager
+def whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it takes the name when all went well and is removed otherwise."""
+    suffix = "".join(path.suffixes)
+    partial = path.with_name(f".{path.name.removesuffix(suffix)}.{os.getpid()}.partial{suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    except (OSError, EOFError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "the disk may be full"
+        raise OutputError(f"{path.name} could not be written: {reason}.") from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -12,8 +12,10 @@ TERMINOLOGY = (  # an entry of Slicer's General Anatomy list
     "~SCT^49755003^Morphologically Altered Structure~SCT^50960005^Hemorrhage~^^"
     "~Anatomic codes - DICOM master list~SCT^12738006^Brain~^^"
 )
+ALGORITHM_TYPE_TAG = "DICOM.SegmentAlgorithmType"
+AUTOMATIC, SEMIAUTOMATIC = "AUTOMATIC", "SEMIAUTOMATIC"  # of DICOM (0062,0008); the second once a hand has changed it
 SEGMENT_TAGS = {  # without the algorithm's, DICOM export would call the segment drawn by hand
     "TerminologyEntry": TERMINOLOGY,
-    "DICOM.SegmentAlgorithmType": "AUTOMATIC",
+    ALGORITHM_TYPE_TAG: AUTOMATIC,
     "DICOM.SegmentAlgorithmName": ALGORITHM,
 }

@@ -18,24 +18,29 @@ Messages (standard output) carry their kind under "message":
     error       text, exit_code (of `errors`); and details, if the mistake is ours
 
 Whoever starts the worker ends it by closing its standard input, or by killing it: it holds nothing that would be
-lost. Whatever a library prints goes to standard error.
+lost. A folder named as argument is its starter's, for scans: each goes when it has been answered, and the folder goes
+where the starter vanished. Whatever a library prints goes to standard error.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
-from ICHSegmentationLib.errors import ICHError, InputError
+from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.staging import Staging
 
@@ -131,13 +136,13 @@ class Job:
         return replace(volume, info=replace(volume.info, notes=(*volume.info.notes, *self.notes)))
 
 
-def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages) -> None:
+def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages, staging: Staging) -> None:
     """Does one request; every way it can end is a message."""
     try:
         job = Job.of(request)
         from ICHSegmentationLib.pipeline import segment_file, write_arrays, write_files
 
-        with Staging().folder(job.out, overwrite=True) as folder:
+        with staging.folder(job.out, overwrite=True) as folder:
             result = segment_file(
                 job.scan,
                 folder,
@@ -154,12 +159,15 @@ def answer(request: dict[str, Any], ensembles: Ensembles, messages: Messages) ->
         messages.send("error", text=str(error), exit_code=error.exit_code)
     except MemoryError:
         messages.send("error", text="memory ran out; the fast quality or a machine with more is wanted.", exit_code=2)
+    except OSError as error:
+        text = f"reading or writing failed: {error.strerror or 'the disk may be full'}."
+        messages.send("error", text=text, exit_code=OutputError.exit_code, details=traceback.format_exc())
     except Exception as error:  # the process lives on, and the user gets to know all that we know
         text = f"an unexpected {type(error).__name__} stopped the segmentation."
         messages.send("error", text=text, exit_code=1, details=traceback.format_exc())
 
 
-def serve(requests: BinaryIO, messages: Messages) -> None:
+def serve(requests: BinaryIO, messages: Messages, staging: Staging, starters_folder: Path | None) -> None:
     """Answers requests in their order until they end."""
     ensembles = Ensembles()
     for line in requests:
@@ -167,23 +175,50 @@ def serve(requests: BinaryIO, messages: Messages) -> None:
             request = json.loads(line)
             if not isinstance(request, dict):
                 raise ValueError
-        except ValueError:
+        except (ValueError, RecursionError):
             messages.send("error", text="a line that is no JSON object was sent to the worker.", exit_code=2)
             continue
-        answer(request, ensembles, messages)
+        try:
+            answer(request, ensembles, messages, staging)
+        finally:
+            forget_scan(request, starters_folder)
+
+
+def forget_scan(request: dict[str, Any], starters_folder: Path | None) -> None:
+    """Removes the scan of a request from the starter's folder; a file that lies elsewhere is the user's."""
+    scan = Path(str(request.get("scan", "")))
+    if starters_folder is not None and starters_folder in scan.parents:
+        with suppress(OSError):  # goes with the folder
+            scan.unlink()
 
 
 def introduce(messages: Messages) -> None:
     """The first message: loading torch is the slow part, and done when it is sent."""
-    from ICHSegmentationLib.devices import describe, fastest_dtype, pick_device
-    from ICHSegmentationLib.report import versions
+    try:
+        from ICHSegmentationLib.devices import describe, fastest_dtype, pick_device
+        from ICHSegmentationLib.report import versions
 
-    device = pick_device("auto")
+        device = pick_device("auto")
+    except Exception as error:
+        messages.send("error", text=f"the library cannot be loaded: {error}", exit_code=1)
+        raise SystemExit(1) from None
     messages.send("ready", versions=versions(), device=describe(device, fastest_dtype(device)))
 
 
-def end_with_its_starter() -> BinaryIO:
-    """Takes standard input; lines come out of the returned pipe, and the process ends at once when input ends."""
+def leave(staging: Staging, starters_folder: Path | None) -> None:
+    """Ends this process at once, also in the midst of a computation: nobody is left to want its result.
+
+    What is half-written goes, and so does the folder that a starter which was killed could not remove.
+    """
+    staging.discard()
+    if starters_folder is not None:
+        os.chdir(starters_folder.parent)  # Windows removes no folder that somebody is in
+        shutil.rmtree(starters_folder, ignore_errors=True)
+    os._exit(0)
+
+
+def end_with_its_starter(leave: Callable[[], None]) -> BinaryIO:
+    """Takes standard input; lines come out of the returned pipe, and `leave` is called when input ends."""
     read_end, write_end = os.pipe()
 
     def forward() -> None:
@@ -191,7 +226,7 @@ def end_with_its_starter() -> BinaryIO:
             for line in sys.stdin.buffer:
                 out.write(line)
                 out.flush()
-        os._exit(0)  # also in the midst of a computation: nobody is left to want its result
+        leave()
 
     threading.Thread(target=forward, daemon=True).start()
     return os.fdopen(read_end, "rb")
@@ -201,14 +236,15 @@ def main() -> None:
     """Serves standard input and output."""
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no print of a library gets among the messages
-    messages = Messages(own)
-    requests = end_with_its_starter()
+    messages, staging = Messages(own), Staging()
+    starters_folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    gone = partial(leave, staging, starters_folder)
+    requests = end_with_its_starter(gone)
     try:
         introduce(messages)
-    except Exception as error:
-        messages.send("error", text=f"the library cannot be loaded: {error}", exit_code=1)
-        raise SystemExit(1) from None
-    serve(requests, messages)
+        serve(requests, messages, staging, starters_folder)
+    except BrokenPipeError:  # nobody listens any more
+        gone()
 
 
 if __name__ == "__main__":

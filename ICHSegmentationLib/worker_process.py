@@ -25,7 +25,32 @@ from ICHSegmentationLib.staging import partial_of
 
 LINES_KEPT = 40  # of standard error, for the diagnosis
 LONGEST_LINE = 16 * 2**20
+LONGEST_ERROR = 2000  # characters of one line of standard error
+MOST_WAITING = 1000  # messages that nobody has fetched
 WAIT_FOR_END_S = 1.5
+
+
+class Inbox:
+    """Messages between the thread that reads them and whoever fetches them; never grows without bound.
+
+    Of progress only the newest waits: a window that was busy for a while needs no old one.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting: deque[dict[str, Any]] = deque(maxlen=MOST_WAITING)
+
+    def put(self, message: dict[str, Any]) -> None:
+        with self.lock:
+            if self.waiting and self.waiting[-1]["message"] == message["message"] == "progress":
+                self.waiting.pop()
+            self.waiting.append(message)
+
+    def fetch(self) -> list[dict[str, Any]]:
+        with self.lock:
+            found = list(self.waiting)
+            self.waiting.clear()
+        return found
 
 
 class WorkerProcess:
@@ -44,7 +69,7 @@ class WorkerProcess:
         path = os.pathsep.join(part for part in (library, inherited.get("PYTHONPATH")) if part)
         private = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.folder))
         self.process = subprocess.Popen(
-            [python, "-u", "-m", "ICHSegmentationLib.worker"],
+            [python, "-u", "-m", "ICHSegmentationLib.worker", str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -52,7 +77,8 @@ class WorkerProcess:
             cwd=self.folder,
             **in_a_group_of_its_own(),
         )
-        self.received: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.received = Inbox()
+        self.ready: dict[str, Any] | None = None  # the first message, once it has come: versions, device
         self.last_lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.readers = [
@@ -74,14 +100,16 @@ class WorkerProcess:
                 try:
                     message = json.loads(line)
                     message["message"]
-                except (ValueError, TypeError, KeyError):
+                except (ValueError, TypeError, KeyError, RecursionError):
                     self.last_lines.append(f"(not a message) {line[:200]!r}")
                     continue
+                if message["message"] == "ready":
+                    self.ready = message
                 self.received.put(message)
 
     def read_errors(self, pipe: BinaryIO) -> None:
         with pipe:
-            while line := pipe.readline(LONGEST_LINE):
+            while line := pipe.readline(LONGEST_ERROR):
                 self.last_lines.append(line.decode("utf-8", "replace").rstrip())
 
     def write_requests(self, pipe: BinaryIO) -> None:
@@ -99,9 +127,7 @@ class WorkerProcess:
     def messages(self) -> list[dict[str, Any]]:
         """What has come since the last call. When the worker has ended: a last message "ended", once."""
         ended = self.process.poll() is not None and not any(reader.is_alive() for reader in self.readers)
-        found = []
-        while not self.received.empty():
-            found.append(self.received.get())
+        found = self.received.fetch()
         if ended and not self.said_end:
             self.said_end = True
             found.append(

@@ -18,6 +18,7 @@ from ICHSegmentationLib.convolution import (
     divisor,
     kernel_box,
     rounded_spacing,
+    within_reach,
 )
 
 E3 = "0e+1o+2e"
@@ -178,3 +179,27 @@ def test_a_kernel_made_for_inference_serves_training_too() -> None:
         convolution(x, spacing)
     convolution(x, spacing).sum().backward()
     assert all(parameter.grad is not None for parameter in convolution.parameters() if parameter.numel())
+
+
+def test_taps_that_meet_nothing_but_padding_are_left_out_and_change_nothing() -> None:
+    torch.manual_seed(0)
+    kernel = torch.randn(3, 2, 5, 5, 9)
+    for size in ((6, 5, 1), (6, 5, 2), (1, 1, 4), (7, 7, 12)):
+        x = torch.randn(1, 2, *size)
+        expected = torch.nn.functional.conv3d(x, kernel, padding=(2, 2, 4))
+        assert torch.allclose(convolve(x, kernel), expected, atol=1e-4)
+    assert within_reach(kernel, torch.Size((6, 2, 1))).shape[2:] == (5, 3, 1)
+
+
+@pytest.mark.parametrize("size", [(24, 20, 8), (12, 10, 4)])
+def test_gradients_in_bfloat16_are_those_in_float32(size: tuple[int, int, int]) -> None:
+    """oneDNN's own 3D weight gradient in bfloat16 corrupts memory on CPUs with AMX."""
+    torch.manual_seed(0)
+    x, kernel, target = torch.randn(2, 20, *size), torch.randn(20, 20, 5, 5, 3), torch.randn(2, 20, *size)
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        x_, kernel_ = (each.to(dtype).detach().clone().requires_grad_() for each in (x, kernel))
+        (convolve(x_, kernel_) * target.to(dtype)).sum().backward()
+        gradients.append((x_.grad.float(), kernel_.grad.float()))
+    for exact, rounded in zip(*gradients, strict=True):
+        assert float((exact - rounded).norm() / exact.norm()) < 0.02

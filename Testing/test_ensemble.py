@@ -9,7 +9,8 @@ import pytest
 import torch
 from helpers import small_info, small_network
 
-from ICHSegmentationLib.ensemble import Ensemble, bundled_path, load_bundle, save_bundle
+from ICHSegmentationLib.bundle import bundled_path
+from ICHSegmentationLib.ensemble import Ensemble, load_bundle, save_bundle
 
 CPU = torch.device("cpu")
 

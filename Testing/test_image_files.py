@@ -11,7 +11,8 @@ import pytest
 import SimpleITK as sitk
 
 from ICHSegmentationLib.errors import InputError, OutputError
-from ICHSegmentationLib.image_files import read_image_file, to_image, whole_or_not_at_all, write_image_file
+from ICHSegmentationLib.image_files import read_image_file, to_image, write_image_file
+from ICHSegmentationLib.staging import whole_or_not_at_all
 
 OBLIQUE = np.array(
     [[0.4472, -0.1201, 0.83, -70.0], [0.1201, 0.4472, -1.1, -80.0], [-0.03, 0.11, 4.79, 30.0], [0, 0, 0, 1.0]]

@@ -141,12 +141,12 @@ def test_the_same_scan_gives_the_same_answer_twice(small_ensemble: Ensemble) -> 
 def test_on_a_cpu_auto_is_fast_and_says_what_full_would_cost(small_ensemble: Ensemble) -> None:
     result = segment(head_with_ball(spacing_mm=(0.5, 0.5, 5.0), extent_mm=(180, 210, 10)), small_ensemble, device="cpu")
     assert result.quality == "fast"
-    assert any("--quality full would take about" in warning for warning in result.warnings)
+    assert any("the full quality would take about" in warning for warning in result.warnings)
 
 
 def test_nothing_is_said_of_full_where_fast_is_the_same(small_ensemble: Ensemble) -> None:
     result = segment(head_with_ball(spacing_mm=(1.0, 1.0, 5.0), extent_mm=(180, 210, 10)), small_ensemble, device="cpu")
-    assert not any("--quality full" in warning for warning in result.warnings)
+    assert not any("full quality" in warning for warning in result.warnings)
 
 
 def test_progress_is_reported_to_the_end(small_ensemble: Ensemble) -> None:

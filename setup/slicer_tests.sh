@@ -7,6 +7,8 @@ venv=$1
     echo "slicer-core or PySide6 cannot be had here: the tests of the Slicer extension will be skipped" >&2
     exit 0
 }
+# builds the extension as the catalogue would; the test of it skips without
+"$venv/bin/pip" install --quiet cmake || echo "cmake cannot be had here: the extension will not be built" >&2
 libraries="libglib2.0-0 libxkbcommon0 libfontconfig1 libdbus-1-3 fonts-dejavu-core libegl1 libgl1"
 opens='import PySide6.QtUiTools; from PySide6.QtWidgets import QApplication; QApplication([])'
 QT_QPA_PLATFORM=offscreen "$venv/bin/python" -c "$opens" 2>/dev/null && exit 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from ICHSegmentationLib.baselines.skull_strip import head_mask
 from ICHSegmentationLib.geometry import PADDING_HU
 
 WINDOW_HU = (-200.0, 400.0)  # what the registration looks at: skin, skull and the brain's outline
@@ -17,10 +18,11 @@ WORKING_MM = 4.0
 def mirrored_onto_itself(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Reverses x and registers the mirror image rigidly to the scan, [x, y, z] -> the same shape, in HU.
 
-    By mean squares, in two resolutions, from where the two centres of mass meet. Where nothing of the mirror image
-    comes to lie there is padding.
+    By mean squares, in two resolutions, from where the two centres of mass meet, of the head alone: a head rest stays
+    where it is when the head lies askew. Where nothing of the mirror image comes to lie there is padding.
     """
-    fixed, moving = image_of(hu, spacing_mm), image_of(hu[::-1], spacing_mm)
+    alone = np.where(head_mask(hu, spacing_mm), hu, PADDING_HU)
+    fixed, moving = image_of(alone, spacing_mm), image_of(alone[::-1], spacing_mm)
     seen_fixed, seen_moving = (
         coarse(sitk.IntensityWindowing(image, *WINDOW_HU, 0.0, 1.0)) for image in (fixed, moving)
     )
@@ -30,10 +32,12 @@ def mirrored_onto_itself(hu: np.ndarray, spacing_mm: tuple[float, float, float])
     registration = sitk.ImageRegistrationMethod()
     registration.SetMetricAsMeanSquares()
     registration.SetInterpolator(sitk.sitkLinear)
-    registration.SetOptimizerAsRegularStepGradientDescent(2.0, 0.01, 100)
+    registration.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=2.0, minStep=1e-3, numberOfIterations=300, relaxationFactor=0.7, gradientMagnitudeTolerance=1e-9
+    )
     registration.SetOptimizerScalesFromPhysicalShift()
     registration.SetShrinkFactorsPerLevel([2, 1])
-    registration.SetSmoothingSigmasPerLevel([2.0, 0.0])
+    registration.SetSmoothingSigmasPerLevel([4.0, 1.0])
     registration.SetInitialTransform(start, inPlace=False)
     registration.SetNumberOfThreads(1)  # sums in one order: the same result every time
     transform = registration.Execute(seen_fixed, seen_moving)

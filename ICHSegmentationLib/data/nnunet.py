@@ -1,5 +1,8 @@
 """nnU-Net v2's raw layout: `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz` and `dataset.json`, read and written.
 
+Besides it, where several cases are of one head, our own `groups.json`: case -> group; cases of one group are never
+parted between training and testing.
+
 Documented at https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md. Here: one channel (CT),
 any file ending that `image_files` reads, labels as whole numbers, an `ignore` label, regions (a label as a list).
 """
@@ -23,16 +26,18 @@ IGNORE = "ignore"
 BACKGROUND = "background"
 BLEED_LABELS = {BACKGROUND: 0, "hemorrhage": 1}
 SUBTYPE_LABELS = {BACKGROUND: 0, "IPH": 1, "IVH": 2, "SAH": 3, "SDH": 4, "EDH": 5}
+GROUPS = "groups.json"
 SAME_PLACE_MM = 0.01  # by which the corners of image and label may lie apart, for each voxel of a side at most 1e-4
 
 
 @dataclass(frozen=True)
 class RawCase:
-    """The files of one case."""
+    """The files of one case; `group` is that of `groups.json`, or the case's own name."""
 
     name: str
     image: Path
     label: Path
+    group: str
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,15 @@ class RawDataset:
 
 @dataclass(frozen=True)
 class LabelledScan:
-    """A scan with its truth: labels [x, y, z] uint8 on the scan's own voxels."""
+    """A scan with its truth: labels [x, y, z] uint8 on the scan's own voxels.
+
+    `group` names the head that it is of, where several scans are of one; None: it is the only one.
+    """
 
     name: str
     volume: Volume
     label: np.ndarray
+    group: str | None = None
 
 
 def read_raw(folder: Path) -> RawDataset:
@@ -90,6 +99,24 @@ def read_raw(folder: Path) -> RawDataset:
     if told != len(cases):
         raise InputError(f'{folder}/dataset.json gives "numTraining": {told}; imagesTr holds {len(cases)} cases.')
     return RawDataset(folder, labels, frozenset(values), ignored, cases)
+
+
+def groups_of(folder: Path) -> dict[str, str]:
+    """Case -> group as `groups.json` in a raw folder tells it; without that file nothing, and each case stands alone.
+
+    Raises:
+        InputError: the file is no object of texts.
+    """
+    path = folder / GROUPS
+    if not path.exists():
+        return {}
+    try:
+        groups = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(groups, dict) or not all(isinstance(group, str) for group in groups.values()):
+        raise InputError(f'{path} names no groups; an object {{"case": "group", ...}} of texts is wanted.')
+    return groups
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -146,7 +173,8 @@ def training_cases(folder: Path, ending: str) -> tuple[RawCase, ...]:
         raise InputError(
             f"{lonely[0]} has a label in {folder}/labelsTr but no {lonely[0]}{CHANNEL}{ending} in imagesTr."
         )
-    return tuple(RawCase(name, named[name], labels[name]) for name in sorted(named))
+    groups = groups_of(folder)
+    return tuple(RawCase(name, named[name], labels[name], groups.get(name, name)) for name in sorted(named))
 
 
 def files_of(folder: Path, ending: str) -> dict[str, Path]:
@@ -193,7 +221,7 @@ def read_raw_case(dataset: RawDataset, case: RawCase) -> LabelledScan:
         raise InputError(
             f"case {case.name}: its label holds {strange[0]:g}, which dataset.json does not name (it names {known})."
         )
-    return LabelledScan(case.name, volume, marked.hu.astype(np.uint8))
+    return LabelledScan(case.name, volume, marked.hu.astype(np.uint8), case.group)
 
 
 def corners_apart_mm(one: Volume, other: Volume) -> float:
@@ -207,6 +235,7 @@ def write_nnunet_raw(cases: Iterable[LabelledScan], folder: Path, labels: dict[s
     """Writes scans and their labels as a raw data set, geometry kept; returns the number of cases.
 
     `dataset.json` comes last: until then the folder is no data set. Images are whole Hounsfield units (int16).
+    `groups.json` is written where any scan tells its group.
 
     Raises:
         InputError: the folder holds a data set already, or a label a value that `labels` does not name.
@@ -216,6 +245,7 @@ def write_nnunet_raw(cases: Iterable[LabelledScan], folder: Path, labels: dict[s
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     count = 0
+    groups = {}
     for case in cases:
         if strange := sorted(set(np.unique(case.label).tolist()) - set(labels.values())):
             raise InputError(f"case {case.name}: its label holds {strange[0]}, which is none of {labels}.")
@@ -223,6 +253,10 @@ def write_nnunet_raw(cases: Iterable[LabelledScan], folder: Path, labels: dict[s
         write_image_file(folder / "imagesTr" / f"{case.name}{CHANNEL}.nii.gz", hu, case.volume.affine, {})
         write_image_file(folder / "labelsTr" / f"{case.name}.nii.gz", case.label, case.volume.affine, {})
         count += 1
+        if case.group not in (None, case.name):
+            groups[case.name] = case.group
+    if groups:
+        (folder / GROUPS).write_text(json.dumps(groups, indent=1))
     description = {
         "channel_names": {"0": "CT"},
         "labels": labels,

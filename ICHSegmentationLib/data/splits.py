@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +40,17 @@ def member_split(group_of: Mapping[str, str], share: float, seed: int, member: i
     )
 
 
-def split_of_file(path: Path, names: Sequence[str], fold: int) -> Split:
+def split_of_file(path: Path, group_of: Mapping[str, str], fold: int) -> Split:
     """A fold of nnU-Net's `splits_final.json`, a list of {"train": [case, ...], "val": [case, ...]}.
 
+    Args:
+        path: of the file.
+        group_of: name of every case -> its group; a fold that parts a group is refused.
+        fold: its number, from 0.
+
     Raises:
-        InputError: it is no such list, has no such fold, or names cases that are not there or on both sides.
+        InputError: it is no such list, has no such fold, names cases that are not there or on both sides, or has
+            cases of one group on both.
     """
     try:
         folds = json.loads(path.read_text())
@@ -60,8 +66,14 @@ def split_of_file(path: Path, names: Sequence[str], fold: int) -> Split:
     training, validation = chosen[fold]
     if not training:
         raise InputError(f"fold {fold} of {path} has no cases to train on.")
-    if unknown := sorted((set(training) | set(validation)) - set(names)):
+    if unknown := sorted((set(training) | set(validation)) - set(group_of)):
         raise InputError(f"fold {fold} of {path} names {unknown[0]}, which is no case of the data set.")
     if both := sorted(set(training) & set(validation)):
         raise InputError(f"fold {fold} of {path} has {both[0]} both to train on and to validate on.")
+    seen = {group_of[name]: name for name in training}
+    if parted := [name for name in validation if group_of[name] in seen]:
+        raise InputError(
+            f"fold {fold} of {path} trains on {seen[group_of[parted[0]]]} and validates on {parted[0]}, which are of "
+            f"one head ({group_of[parted[0]]}); cases of a head must lie on one side."
+        )
     return Split(training, validation)

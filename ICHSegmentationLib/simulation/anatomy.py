@@ -204,7 +204,7 @@ class Pose:
             offset_mm=tuple(rng.uniform(-8, 8, 3).tolist()),
             warp_seed=int(rng.integers(2**31)),
             warp_mm=float(rng.uniform(0.5, 3.0)),
-            brain_growth_mm=float(4.0 - 4.6 * atrophy + rng.uniform(-0.5, 0.5)),
+            brain_growth_mm=float(4.6 - 4.4 * atrophy**1.3 + rng.uniform(-0.5, 0.5)),
             ventricle_growth_mm=float(-2.0 + 4.5 * atrophy**1.5 + rng.uniform(-1.0, 1.0)),
         )
 
@@ -220,6 +220,7 @@ class Head:
     midline_mm: torch.Tensor
     tentorium_mm: torch.Tensor
     spacing_mm: Spacing
+    growth_mm: float = 0.0  # by which the brain's surface has moved outwards
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -307,4 +308,5 @@ def age(head: Head, pose: Pose) -> None:
     tissue[deep & (wall > 0) & (head.brain_mm > 4)] = Tissue.VENTRICLE
     tissue[(tissue == Tissue.VENTRICLE) & (wall < 0)] = Tissue.WHITE
     head.brain_mm = surface
+    head.growth_mm = pose.brain_growth_mm
     head.ventricle_mm = wall

@@ -21,6 +21,7 @@ IGNORED = 255  # label of blood that noise and partial volume have hidden: neith
 
 WIDTH_MM = (176.0, 220.0)  # field of view along x and y
 MOST_FINE_VOXELS = 7e6  # what a case may cost
+SLAB_SHARE = 0.12  # of cases that show the vertex or the skull base alone, where most false bleeds are found
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,19 @@ class CaseParameters:
             spare_mm = (slices - affordable) * protocol.spacing_mm[2]
             offset = (pose.offset_mm[0], pose.offset_mm[1], pose.offset_mm[2] + rng.uniform(-0.5, 0.5) * spare_mm)
             pose, slices = dataclasses.replace(pose, offset_mm=offset), affordable
+        bleeds = draw_bleeds(rng)
+        if rng.random() < SLAB_SHARE:
+            height = rng.uniform(50, 66) if rng.random() < 0.6 else rng.uniform(-75, -50)
+            pose = dataclasses.replace(pose, offset_mm=(*pose.offset_mm[:2], float(height)))
+            slices = min(slices, math.ceil(rng.uniform(30, 45) / protocol.spacing_mm[2]))
+            bleeds = [] if rng.random() < 0.6 else bleeds
         return cls(
             anatomy=int(rng.integers(anatomies)),
             slices=slices,
             width_mm=WIDTH_MM,
             pose=pose,
             densities=Densities.draw(rng),
-            bleeds=tuple(draw_bleeds(rng)),
+            bleeds=tuple(bleeds),
             protocol=protocol,
         )
 
@@ -76,6 +83,7 @@ class Case:
 
 
 LEAST_CONTRAST_HU = 5.0
+LEAST_CONTRAST_TO_NOISE = 1.2
 
 
 def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device | str = "cpu") -> Case:
@@ -91,12 +99,13 @@ def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device 
     hu = scan(painted, head, protocol)
     contrast = to_slices(painted - without_blood, protocol.subslices)
     volumes = {kind.name: float((bleeding.subtype == kind).sum()) * head.voxel_ml for kind in Subtype}
-    subtype = label_slices(bleeding.subtype, contrast, protocol.subslices)
+    visible = contrast >= max(LEAST_CONTRAST_HU, LEAST_CONTRAST_TO_NOISE * protocol.noise_hu)
+    subtype = label_slices(bleeding.subtype, visible, protocol.subslices)
     return Case(hu, subtype, volumes, protocol.spacing_mm, parameters)
 
 
-def label_slices(fine: torch.Tensor, contrast: torch.Tensor, subslices: int) -> torch.Tensor:
-    """Label of each voxel: the bleed that fills at least half of it; IGNORED if it shows by less than a few HU."""
+def label_slices(fine: torch.Tensor, visible: torch.Tensor, subslices: int) -> torch.Tensor:
+    """Label of each voxel: the bleed that fills at least half of it; IGNORED if it is not visible."""
     best = torch.zeros(fine.shape[0], fine.shape[1], fine.shape[2] // subslices, device=fine.device)
     label = torch.zeros(best.shape, dtype=torch.uint8, device=fine.device)
     total = torch.zeros_like(best)
@@ -106,4 +115,4 @@ def label_slices(fine: torch.Tensor, contrast: torch.Tensor, subslices: int) -> 
         label = torch.where(share > best, int(kind), label)
         best = torch.maximum(best, share)
     label = torch.where(total >= 0.5, label, 0)
-    return torch.where((label > 0) & (contrast < LEAST_CONTRAST_HU), IGNORED, label).to(torch.uint8)
+    return torch.where((label > 0) & ~visible, IGNORED, label).to(torch.uint8)

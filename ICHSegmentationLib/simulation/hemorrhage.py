@@ -6,6 +6,7 @@ ends. Chronic blood that is no denser than brain is out of scope: it is not simu
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from enum import IntEnum
@@ -155,7 +156,7 @@ class Extraaxial:
         if along != "convexity":
             thickness = float(rng.uniform(1.5, 7))
         return cls(
-            blood=Blood.draw(rng, 46, 80),
+            blood=Blood.draw(rng, 44, 80),
             epidural=epidural,
             along=along,
             where=float(rng.random()),
@@ -208,24 +209,29 @@ class Subarachnoid:
     radius_mm: float
     patchiness: float
     dilution: float  # of the blood in fluid
+    opening_mm: float  # by which it parts the brain's surfaces
     seed: int
 
     subtype = Subtype.SAH
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Subarachnoid:
+        basal = bool(rng.random() < 0.55)
         return cls(
-            blood=Blood.draw(rng, 46, 76),
-            basal=bool(rng.random() < 0.55),
+            blood=Blood.draw(rng, 44, 74),
+            basal=basal,
             where=float(rng.random()),
             radius_mm=float(math.exp(rng.uniform(math.log(6), math.log(45)))),
             patchiness=float(rng.uniform(0.1, 0.5)),
-            dilution=float(rng.uniform(0.75, 1.0)),
+            dilution=float(rng.uniform(0.8, 1.0)),
+            opening_mm=float(rng.uniform(0, 2.5 if basal else 1.2)),
             seed=int(rng.integers(2**31)),
         )
 
     def mask(self, head: Head) -> torch.Tensor | None:
-        fluid = (head.tissue == Tissue.CSF) & (head.cavity_mm > 0)
+        # what was fluid before the brain grew into it, and a little more
+        parted = (head.brain_mm < max(0.0, head.growth_mm) + self.opening_mm) & (head.cavity_mm > 1)
+        fluid = (parted & is_tissue(head.tissue, BRAIN)) | ((head.tissue == Tissue.CSF) & (head.cavity_mm > 0))
         if self.basal:
             stem = (head.tissue == Tissue.BRAINSTEM).nonzero()
             if len(stem) == 0:
@@ -240,8 +246,7 @@ class Subarachnoid:
             return None
         distance = length(offsets_mm(head, centre)) / self.radius_mm
         distance = distance + smooth_noise(self.seed, head.size, head.spacing_mm, 12, head.device) * self.patchiness
-        widened = fluid | ((head.tissue == Tissue.CORTEX) & (head.brain_mm < 1.0) & (head.cavity_mm > 2))
-        return (distance < 1) & (widened if self.seed % 2 else fluid)
+        return (distance < 1) & fluid
 
 
 @dataclass(frozen=True)
@@ -259,7 +264,7 @@ class Intraventricular:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Intraventricular:
         return cls(
-            blood=Blood.draw(rng, 46, 78),
+            blood=Blood.draw(rng, 42, 78),
             form=str(rng.choice(["settled", "clots", "cast"], p=[0.5, 0.35, 0.15])),
             level=float(rng.uniform(0.01, 0.35)),
             patchiness=float(rng.uniform(-0.8, 0.9)),
@@ -445,4 +450,6 @@ def give_way(head: Head, push: torch.Tensor, epidural: torch.Tensor) -> Head:
     )
     tissue = torch.where(content, moved_tissue, head.tissue)
     brain, ventricle, midline, tentorium = moved_fields
-    return Head(tissue, head.cavity_mm, brain, ventricle, midline, tentorium, head.spacing_mm)
+    return dataclasses.replace(
+        head, tissue=tissue, brain_mm=brain, ventricle_mm=ventricle, midline_mm=midline, tentorium_mm=tentorium
+    )

@@ -20,6 +20,7 @@ class Protocol:
 
     spacing_mm: Spacing  # in-plane, in-plane, slice to slice
     subslices: int  # fine slices averaged into one
+    profile: float  # standard deviation of the slice profile beyond its box, share of the slice spacing
     blur_mm: float  # standard deviation of the in-plane point spread
     noise_hu: float
     noise_grain_mm: float
@@ -27,6 +28,8 @@ class Protocol:
     cupping_hu: float  # brighter towards the skull
     cupping_depth_mm: float
     bowl_hu: float  # slow brightening or darkening towards the middle
+    glare: float  # share of each point's density that is spread far around it
+    glare_mm: float
     streaks: int
     streak_hu: float
     table_mm: float | None  # gap between head and table; None: no table in view
@@ -40,17 +43,20 @@ class Protocol:
         return cls(
             spacing_mm=(in_plane, in_plane, float(thickness)),
             subslices=max(2, math.ceil(thickness / 1.3)),
-            blur_mm=float(rng.uniform(0.35, 0.75)),
+            profile=float(rng.uniform(0, 0.45)),
+            blur_mm=float(rng.uniform(0.4, 0.85)),
             noise_hu=float(math.exp(rng.uniform(math.log(1.2), math.log(5.0)))),
             noise_grain_mm=float(rng.uniform(0.35, 1.1)),
             sharpness=float(rng.uniform(0.1, 0.5)) if rng.random() < 0.35 else 0.0,
-            cupping_hu=float(rng.uniform(0, 14)) if rng.random() < 0.85 else 0.0,
-            cupping_depth_mm=float(rng.uniform(1.5, 7)),
+            cupping_hu=float(rng.uniform(0, 26)),
+            cupping_depth_mm=float(math.exp(rng.uniform(math.log(1.0), math.log(7.0)))),
             bowl_hu=float(rng.uniform(-4, 4)),
+            glare=float(rng.uniform(0, 0.025)),
+            glare_mm=float(rng.uniform(3, 10)),
             streaks=int(rng.integers(1, 7)) if rng.random() < 0.6 else 0,
             streak_hu=float(rng.uniform(2, 12)),
             table_mm=float(rng.uniform(2, 18)) if rng.random() < 0.6 else None,
-            windowed=bool(rng.random() < 0.15),
+            windowed=bool(rng.random() < 0.25),
             seed=int(rng.integers(2**31)),
         )
 
@@ -77,8 +83,12 @@ def scan(hu: torch.Tensor, head: Head, protocol: Protocol) -> torch.Tensor:
     """The CT of a painted head, [x, y, z] in HU, rounded to whole units."""
     hu = add_beam_hardening(hu, head, protocol).clamp(-1000, 2500)
     sigma = protocol.blur_mm / protocol.spacing_mm[0]
+    # sloping bone reaches into slices whose box it does not touch
+    hu = blur(hu, (0.0, 0.0, protocol.profile * protocol.subslices))
     slices = to_slices(hu, protocol.subslices)  # averaging and in-plane blur commute: blur the fewer slices
     slices = blur(slices, (sigma, sigma, 0.0))
+    far = protocol.glare_mm / protocol.spacing_mm[0]
+    slices = slices + protocol.glare * (blur(slices, (far, far, 0.0)) - slices)
     if protocol.sharpness:
         soft = slices.clamp(-200, 600)
         wide = 1.5 / protocol.spacing_mm[0]

@@ -83,16 +83,16 @@ class Densities:
                     )
         ventricle = rng.uniform(0, 14)
         return cls(
-            white=float(rng.uniform(21, 33)),
-            grey_above_white=float(rng.uniform(3, 11)),
+            white=float(rng.uniform(23, 35)),
+            grey_above_white=float(rng.uniform(4, 12)),
             ventricle=float(ventricle),
             csf_above_ventricle=float(rng.uniform(0, 12)),
             sinus=float(rng.uniform(38, 70)),
             dura=float(rng.uniform(34, 70)),
             falx_mm=float(rng.uniform(0.4, 1.6)),
             tentorium_mm=float(rng.uniform(0.4, 1.4)),
-            rim_mm=float(rng.uniform(0.3, 2.4)),
-            rim=float(rng.uniform(30, 60)),
+            rim_mm=float(rng.uniform(0.3, 1.6)),
+            rim=float(rng.uniform(30, 58)),
             muscle=float(rng.uniform(40, 68)),
             fat=float(rng.uniform(-115, -60)),
             muscle_share=float(rng.uniform(-0.6, 1.0)),

@@ -68,7 +68,7 @@ def cases_of(folders: list[Path], share: float, seed: int, member: int) -> Train
 def cases_of_fold(folders: list[Path], splits: Path, fold: int) -> TrainingCases:
     """The two sides of a fold of nnU-Net's `splits_final.json`."""
     named = {folder.name: folder for folder in folders}
-    return picked(named, split_of_file(splits, list(named), fold))
+    return picked(named, split_of_file(splits, {name: group_of(path) for name, path in named.items()}, fold))
 
 
 def picked(folders: dict[str, Path], split: Split) -> TrainingCases:

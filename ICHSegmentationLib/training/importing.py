@@ -23,7 +23,7 @@ from ICHSegmentationLib.quality import mended_values
 from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.simulation.hemorrhage import Subtype
-from ICHSegmentationLib.training.pool import UNTOLD, claim, read_case, store
+from ICHSegmentationLib.training.pool import UNTOLD, claim, group_of, read_case, store
 from ICHSegmentationLib.volume import as_volume
 
 AS_BLEED = dict.fromkeys(range(1, UNTOLD + 1), 1)  # the pool's labels -> those of `nnunet.BLEED_LABELS`
@@ -60,8 +60,9 @@ def import_raw(dataset: RawDataset, pool: Path, on_case: Callable[[int, int], No
 
 def stamp_of(dataset: RawDataset, case: RawCase) -> dict[str, Any]:
     """What changes when a case's files do."""
+    alone_or_not = {} if case.group == case.name else {"group": case.group}
     files = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in (case.image, case.label)}
-    return {"files": files, "labels": pool_labels(dataset)}
+    return {"files": files, "labels": pool_labels(dataset)} | alone_or_not
 
 
 def store_scan(scan: LabelledScan, dataset: RawDataset, folder: Path, stamp: dict[str, Any]) -> None:
@@ -77,7 +78,7 @@ def store_scan(scan: LabelledScan, dataset: RawDataset, folder: Path, stamp: dic
     for value, code in pool_labels(dataset).items():
         codes[int(value)] = code
     label = codes[grid.forward(scan.label, outside=0.0).astype(np.uint8)]
-    description = {"spacing_mm": grid.spacing_mm, "group": scan.name, "stamp": stamp}
+    description = {"spacing_mm": grid.spacing_mm, "group": scan.group or scan.name, "stamp": stamp}
     store(folder, hu, label, description)
 
 
@@ -103,4 +104,5 @@ def labelled_scan(folder: Path, values: dict[int, int]) -> LabelledScan:
     codes = np.zeros(256, np.uint8)
     for code, value in values.items():
         codes[code] = value
-    return LabelledScan(case.name, as_volume(np.asarray(case.hu), case.spacing_mm), codes[np.asarray(case.label)])
+    volume = as_volume(np.asarray(case.hu), case.spacing_mm)
+    return LabelledScan(case.name, volume, codes[np.asarray(case.label)], group_of(folder))

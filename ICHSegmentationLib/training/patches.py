@@ -72,8 +72,10 @@ def cut(
 def patch_corner(case: StoredCase, size: Size, on_bleed: bool, rng: np.random.Generator) -> tuple[int, int, int]:
     shape = case.hu.shape
     if on_bleed:
-        bleed = np.flatnonzero((case.label > 0) & (np.asarray(case.label) != IGNORED))
-        if len(bleed):
+        label = np.asarray(case.label)
+        kinds = [kind for kind in np.unique(label) if kind not in (0, IGNORED)]
+        if kinds:  # a small bleed beside a large one is as likely to be seen
+            bleed = np.flatnonzero(label == kinds[int(rng.integers(len(kinds)))])
             centre = np.unravel_index(int(bleed[rng.integers(len(bleed))]), shape)
             x, y, z = (
                 int(np.clip(middle - side // 2, 0, max(0, full - side)))

@@ -24,6 +24,7 @@ from ICHSegmentationLib.baselines.se_system import (
 )
 from ICHSegmentationLib.baselines.splits import fold, random_subset
 from ICHSegmentationLib.geometry import Volume
+from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.volume import as_volume, read_volume
 
 SPACING_MM = (4.0, 4.0, 8.0)
@@ -160,6 +161,16 @@ def test_the_mirror_image_is_laid_onto_the_scan() -> None:
     assert overlap(laid_bone) > 0.85
     ball = laid[(shifted > 60) & (shifted < 80)]
     assert np.median(ball) == pytest.approx(32, abs=3)  # opposite the bleed lies brain
+
+
+def test_a_real_head_that_lies_askew_is_laid_onto_itself(shared_data: Path) -> None:
+    grid = RegularGrid(read_volume(shared_data / "head-ct-dicom"))
+    hu = grid.forward(grid.volume.hu)[::2, ::2]
+    laid = mirrored_onto_itself(hu, (2 * grid.spacing_mm[0], 2 * grid.spacing_mm[1], grid.spacing_mm[2]))
+    bone, before, after = (image > 300 for image in (hu, hu[::-1], laid))
+    dice = [2 * (bone & other).sum() / (bone.sum() + other.sum()) for other in (before, after)]
+    assert dice[0] < 0.6
+    assert dice[1] > 0.75
 
 
 def test_the_mirror_image_is_a_second_channel() -> None:

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from helpers import head_with_ball
 
-from ICHSegmentationLib.data.nnunet import LabelledScan, RawDataset, read_raw, read_raw_case, write_nnunet_raw
+from ICHSegmentationLib.data.nnunet import (
+    LabelledScan,
+    RawDataset,
+    groups_of,
+    read_raw,
+    read_raw_case,
+    write_nnunet_raw,
+)
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.image_files import write_image_file
@@ -43,6 +50,26 @@ def test_what_is_written_is_read_back_with_its_geometry(raw: Path) -> None:
         assert np.array_equal(found.label, scan("x").label)
         assert found.label.any()
         assert np.allclose(found.volume.affine, affine, atol=1e-4)
+
+
+def test_cases_of_one_head_are_written_and_read_with_their_group(tmp_path: Path) -> None:
+    scans = [
+        dataclasses.replace(scan(name), group=group) for name, group in (("a", "head"), ("b", "head"), ("c", None))
+    ]
+    write_nnunet_raw(scans, tmp_path)
+    assert groups_of(tmp_path) == {"a": "head", "b": "head"}
+    dataset = read_raw(tmp_path)
+    assert [case.group for case in dataset.cases] == ["head", "head", "c"]
+    assert read_raw_case(dataset, dataset.cases[1]).group == "head"
+    (tmp_path / "groups.json").write_text('["head"]')
+    with pytest.raises(InputError, match="names no groups; an object"):
+        read_raw(tmp_path)
+
+
+def test_without_groups_each_case_stands_alone(raw: Path) -> None:
+    assert groups_of(raw) == {}
+    assert not (raw / "groups.json").exists()
+    assert [case.group for case in read_raw(raw).cases] == ["ICH_001", "ICH_002"]
 
 
 def test_a_folder_is_a_data_set_only_when_all_of_it_is_written(tmp_path: Path) -> None:

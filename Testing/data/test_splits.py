@@ -40,8 +40,15 @@ def test_all_cases_or_one_may_be_asked_for_and_none_may_not() -> None:
 def test_a_fold_of_nnunets_own_splits_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "splits_final.json"
     path.write_text(json.dumps([{"train": ["a", "b"], "val": ["c"]}, {"train": ["c"], "val": ["a"]}]))
-    assert split_of_file(path, ["a", "b", "c"], 0).training == ("a", "b")
-    assert split_of_file(path, ["a", "b", "c"], 1).validation == ("a",)
+    assert split_of_file(path, {"a": "1", "b": "1", "c": "2"}, 0).training == ("a", "b")
+    assert split_of_file(path, {"a": "1", "b": "1", "c": "2"}, 1).validation == ("a",)
+
+
+def test_a_fold_that_parts_a_head_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["a", "b"], "val": ["c"]}]))
+    with pytest.raises(InputError, match=r"trains on a and validates on c, which are of one head \(head 4\)"):
+        split_of_file(path, {"a": "head 4", "b": "b", "c": "head 4"}, 0)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,6 @@ def test_splits_that_do_not_fit_are_refused(tmp_path: Path, content: str, messag
     path = tmp_path / "splits_final.json"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
-        split_of_file(path, ["a", "b"], 0)
+        split_of_file(path, {"a": "a", "b": "b"}, 0)
     with pytest.raises(InputError, match="cannot be read"):
-        split_of_file(tmp_path / "absent.json", ["a"], 0)
+        split_of_file(tmp_path / "absent.json", {"a": "a"}, 0)

@@ -73,8 +73,17 @@ def test_a_voxel_is_labelled_if_blood_fills_half_of_it_and_shows() -> None:
     fine[0, 0, :2] = Subtype.SDH  # fills the first slice
     fine[0, 0, 2] = Subtype.SDH  # half of the second
     fine[0, 0, 6:] = Subtype.SAH  # the last, without contrast
-    contrast = torch.tensor([20.0, 12.0, 0.0, 3.0]).view(1, 1, 4)
-    assert label_slices(fine, contrast, 2).flatten().tolist() == [Subtype.SDH, Subtype.SDH, 0, IGNORED]
+    visible = torch.tensor([True, True, False, False]).view(1, 1, 4)
+    assert label_slices(fine, visible, 2).flatten().tolist() == [Subtype.SDH, Subtype.SDH, 0, IGNORED]
+
+
+def test_some_cases_show_the_vertex_or_the_base_alone_and_most_of_those_no_bleed() -> None:
+    drawn = [CaseParameters.draw(np.random.default_rng(seed), 3) for seed in range(300)]
+    slabs = [
+        case for case in drawn if case.slices * case.protocol.spacing_mm[2] < 50 and abs(case.pose.offset_mm[2]) >= 50
+    ]
+    assert 15 < len(slabs) < 60
+    assert np.mean([not case.bleeds for case in slabs]) > 0.5
 
 
 def test_drawn_cases_stay_affordable() -> None:

@@ -70,12 +70,20 @@ def test_a_subdural_bleed_follows_the_membrane_it_is_named_for(along: str) -> No
     assert float(distance[along][blood].quantile(0.9)) < 6 * 1.6
 
 
-def test_subarachnoid_blood_lies_in_fluid() -> None:
-    bleed = dataclasses.replace(Subarachnoid.draw(RNG(0)), basal=True, radius_mm=30.0, seed=2)
-    after, subtype = placed(bleed)
-    blood = subtype == Subtype.SAH
-    assert int(blood.sum()) > 50
-    assert bool((after.tissue[blood] == Tissue.CSF).all())
+def test_subarachnoid_blood_lies_in_fluid_and_parts_the_surfaces_of_the_brain_by_as_much_as_drawn() -> None:
+    beyond = []
+    for opening_mm in (0.0, 2.0):
+        bleed = dataclasses.replace(
+            Subarachnoid.draw(RNG(0)), basal=True, radius_mm=30.0, seed=2, opening_mm=opening_mm
+        )
+        after, subtype = placed(bleed)
+        blood = subtype == Subtype.SAH
+        beyond_fluid = blood & (after.tissue != Tissue.CSF)
+        assert bool((after.brain_mm[beyond_fluid] < opening_mm + max(0.0, after.growth_mm)).all())
+        assert bool((after.cavity_mm[blood] > 0).all())
+        assert int(blood.sum()) > 50
+        beyond.append(int(beyond_fluid.sum()))
+    assert beyond[0] < 0.1 * beyond[1]
 
 
 def test_settled_intraventricular_blood_lies_at_the_back_of_the_ventricles() -> None:

@@ -14,6 +14,7 @@ if why_not():
 import slicer
 import slicer.util
 import vtk
+from scenes import DIRECTIONS, TURN, put_under
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.mrml import (
@@ -29,28 +30,11 @@ from ICHSegmentationLib.terminology import SEGMENT_ID, SEGMENT_TAGS
 
 pytestmark = pytest.mark.usefixtures("application")
 
-TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
-ROLL = np.array([[1.0, 0.0, 0.0], [0.0, 0.96, -0.28], [0.0, 0.28, 0.96]])
-DIRECTIONS = {
-    "axial": np.eye(3),
-    "as DICOM": np.diag([-1.0, -1.0, 1.0]),
-    "flipped": np.diag([1.0, -1.0, -1.0]),
-    "oblique": TURN @ ROLL,
-    "sagittal": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-}
 SPACING_MM = np.array([0.5, 0.7, 5.0])
 LESION = {
     "volume_ml": 12.345, "abc2_ml": 13.0, "a_mm": 40.0, "b_mm": 26.0, "c_mm": 25.0, "max_diameter_mm": 44.0,
     "mean_hu": 61.2, "slices": 5, "centroid_mm_ras": [1.0, 2.0, 3.0],
 }  # fmt: skip
-
-
-def matrix(values: np.ndarray) -> vtk.vtkMatrix4x4:
-    found = vtk.vtkMatrix4x4()
-    for row in range(4):
-        for column in range(4):
-            found.SetElement(row, column, values[row, column])
-    return found
 
 
 def affine(name: str) -> np.ndarray:
@@ -64,7 +48,7 @@ def volume_node(name: str = "axial") -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
     array = np.random.default_rng(0).integers(-1000, 1000, (8, 20, 24)).astype(np.int16)
     slicer.util.updateVolumeFromArray(node, array)
-    node.SetIJKToRASMatrix(matrix(affine(name)))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(affine(name)))
     return node
 
 
@@ -74,13 +58,6 @@ def mask() -> np.ndarray:
     drawn[7, 4, 20] = 1
     drawn[0, 0, 0] = 1
     return drawn
-
-
-def put_under(node: Any, values: np.ndarray) -> Any:
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
-    transform.SetMatrixTransformToParent(matrix(values))
-    node.SetAndObserveTransformNodeID(transform.GetID())
-    return transform
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)

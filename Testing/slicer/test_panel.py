@@ -1,9 +1,13 @@
-"""The panel as a user meets it: driven by its widgets, with a real worker, the bundled ensemble and the real scene."""
+"""One button: what it takes, what it gives, and what happens when the world changes while it works.
+
+The panel is driven by its widgets, with a real worker, trained weights and the real scene.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,75 +20,22 @@ if why_not():
 
 import slicer
 import slicer.util
-from helpers import head_with_ball
+from panel_helpers import (
+    BALL_ML,
+    HEAD,
+    LONGEST_WAIT_S,
+    MODULE,
+    VOXEL_ML,
+    add_volume,
+    is_shown,
+    mask,
+    put_under,
+    run,
+    wait_for_end,
+    wait_until_computing,
+)
 
-from ICHSegmentationLib.mrml import mask_of, set_mask
 from ICHSegmentationLib.terminology import DISCLAIMER
-from ICHSegmentationLib.worker_process import WorkerProcess
-
-MODULE = Path(__file__).resolve().parents[2] / "ICHSegmentation" / "ICHSegmentation.py"
-HEAD = head_with_ball(spacing_mm=(1.5, 1.5, 5.0), radius_mm=18.0)
-LONGEST_WAIT_S = 120.0
-
-
-def add_volume(name: str, hu: np.ndarray) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(hu.T.astype(np.int16)))
-    node.SetSpacing(*HEAD.spacing_mm)
-    node.SetOrigin(*HEAD.affine[:3, 3])
-    return node
-
-
-@pytest.fixture
-def ct(application: Any) -> Any:
-    return add_volume("CT head", HEAD.hu)
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[list[WorkerProcess]]:
-    """The worker of the test before, if it lives: starting one takes longer than most tests."""
-    kept: list[WorkerProcess] = []
-    yield kept
-    for worker in kept:
-        worker.end()
-
-
-@pytest.fixture
-def panel(ct: Any, load: Callable[[Path], Any], warm: list[WorkerProcess]) -> Iterator[Any]:
-    widget = load(MODULE).widget
-    widget.ui.deviceEdit.text = "cpu"
-    widget.logic.worker = warm.pop() if warm else None
-    yield widget
-    if widget.logic.worker is not None and widget.logic.job is None:
-        warm.append(widget.logic.worker)
-        widget.logic.worker = None
-
-
-@pytest.fixture
-def segmented(panel: Any) -> Any:
-    run(panel)
-    assert panel.ui.problemLabel.text == ""
-    return panel
-
-
-def run(panel: Any) -> None:
-    panel.ui.segmentButton.click()
-    assert panel.logic.job is not None, panel.ui.problemLabel.text
-    slicer.app.wait_until(lambda: panel.logic.job is None, LONGEST_WAIT_S)
-
-
-def settle(panel: Any) -> None:
-    """Waits until an edit or a new threshold has been measured."""
-    slicer.app.wait_until(lambda: not panel.edit_timer.active, LONGEST_WAIT_S)
-
-
-def is_shown(widget: Any) -> bool:
-    """Whether a widget would be seen if the window were open."""
-    return not widget.isHidden()
-
-
-def mask(panel: Any) -> np.ndarray:
-    return mask_of(panel.parameters.segmentation, panel.parameters.scan)
 
 
 def test_the_panel_opens_on_the_ct_in_the_scene(panel: Any, ct: Any) -> None:
@@ -93,206 +44,212 @@ def test_the_panel_opens_on_the_ct_in_the_scene(panel: Any, ct: Any) -> None:
     assert panel.ui.segmentButton.text == "Segment"
     assert not is_shown(panel.ui.resultBox)
     assert panel.ui.disclaimerLabel.text == DISCLAIMER
+    assert is_shown(panel.ui.disclaimerLabel)
+
+
+def test_of_several_volumes_the_ct_is_picked(application: Any, load: Callable[[Path], Any]) -> None:
+    add_volume("an MR scan, nowhere below zero", np.abs(HEAD.hu))
+    hidden = add_volume("hidden")
+    hidden.SetHideFromEditors(True)
+    looks = add_volume("shows air")
+    assert load(MODULE).widget.ui.inputSelector.currentNode() is looks
+
+
+def test_a_volume_that_says_it_is_a_ct_is_picked_first(application: Any, load: Callable[[Path], Any]) -> None:
+    add_volume("shows air")
+    says = add_volume("from DICOM")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    attribute = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(says), attribute, "CT")
+    assert load(MODULE).widget.ui.inputSelector.currentNode() is says
 
 
 def test_without_a_volume_the_button_says_what_is_missing(application: Any, load: Callable[[Path], Any]) -> None:
     panel = load(MODULE).widget
     assert not panel.ui.segmentButton.enabled
     assert panel.ui.segmentButton.toolTip == "Choose a head CT."
-    volume = add_volume("late", HEAD.hu)
-    panel.ui.inputSelector.setCurrentNode(volume)
+    panel.ui.inputSelector.setCurrentNode(add_volume("late"))
     assert panel.ui.segmentButton.enabled
 
 
-def test_segment_gives_a_segmentation_a_table_and_a_card(segmented: Any, ct: Any) -> None:
-    statistics = json.loads(segmented.parameters.statistics)
-    true_ml = 4 / 3 * np.pi * 1.8**3
-    assert statistics["volume_ml"] == pytest.approx(true_ml, rel=0.25)
-    assert segmented.ui.cardLabel.text.count(f"{statistics['volume_ml']:.1f} mL") >= 1
-    assert mask(segmented).sum() * 1.5 * 1.5 * 5.0 / 1000 == pytest.approx(statistics["volume_ml"])
-    table = segmented.parameters.table
-    assert slicer.util.arrayFromTableColumn(table, "volume_ml")[0] == pytest.approx(statistics["volume_ml"], abs=0.02)
-    assert segmented.ui.lesionList.count == len(statistics["lesions"])
-    assert segmented.parameters.probability.GetHideFromEditors()
-    assert segmented.ui.inputSelector.currentNode() is ct
-    assert is_shown(segmented.ui.resultBox)
-    assert not is_shown(segmented.ui.progressBar)
-    assert segmented.ui.segmentButton.text == "Segment"
-    assert segmented.ui.progressLabel.text.startswith("Done in")
-
-
-def test_the_views_jump_to_the_largest_bleed_and_to_a_clicked_lesion(segmented: Any) -> None:
-    centroid = segmented.found.lesions[0]["centroid_mm_ras"]
-    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
-    assert red.GetSliceOffset() == pytest.approx(centroid[2], abs=2.6)
-    segmented.logic.jump_to([0.0, 0.0, -40.0])
-    segmented.ui.lesionList.setCurrentRow(-1)
-    segmented.ui.lesionList.setCurrentRow(0)
-    assert red.GetSliceOffset() == pytest.approx(centroid[2], abs=2.6)
-
-
-def test_the_windows_are_those_of_the_buttons(panel: Any, ct: Any) -> None:
-    for button, width, level in (("brain", 80, 40), ("blood", 80, 55), ("subdural", 200, 75)):
-        getattr(panel.ui, f"{button}WindowButton").click()
-        assert (ct.GetDisplayNode().GetWindow(), ct.GetDisplayNode().GetLevel()) == (width, level)
-
-
-def test_the_threshold_cuts_the_stored_probability_at_once(segmented: Any) -> None:
-    probability = slicer.util.arrayFromVolume(segmented.parameters.probability)
-    before = segmented.found.volume_ml
-    segmented.ui.thresholdSlider.value = 0.2
-    assert np.array_equal(mask(segmented), probability >= 0.2)
-    settle(segmented)
-    assert segmented.found.volume_ml > before
-    threshold = segmented.found.statistics["threshold"]
-    assert f"cut at 0.20 instead of {threshold:.2f}" in segmented.ui.cardLabel.text
-    assert not segmented.parameters.edited
-    segmented.ui.thresholdSlider.value = threshold
-    settle(segmented)
-    assert f"over {segmented.found.statistics['bundle']['members']} members" in segmented.ui.cardLabel.text
-
-
-def test_an_edit_is_measured_and_said(segmented: Any) -> None:
-    smaller = mask(segmented).astype(np.uint8)
-    smaller[: smaller.shape[0] // 2] = 0
-    set_mask(segmented.parameters.segmentation, segmented.parameters.scan, smaller)
-    settle(segmented)
-    assert segmented.parameters.edited
-    assert "edited by hand" in segmented.ui.cardLabel.text
-    assert segmented.found.volume_ml == pytest.approx(smaller.sum() * 1.5 * 1.5 * 5.0 / 1000)
-    segmented.ui.copyTextButton.click()
-    assert "edited by hand" in slicer.app.clipboard().text()
-
-
-def test_the_report_can_be_copied_as_text_and_as_a_table(segmented: Any) -> None:
-    segmented.ui.copyTextButton.click()
-    text = slicer.app.clipboard().text()
-    assert "CT head" in text
-    assert DISCLAIMER in text
-    assert segmented.found.statistics["bundle"]["sha256"] in text
-    segmented.ui.copyTableButton.click()
-    assert slicer.app.clipboard().text().startswith("scan,lesion,volume_ml")
-
-
-def test_undo_takes_the_result_back_in_one_step(segmented: Any, ct: Any) -> None:
-    made = [segmented.parameters.segmentation, segmented.parameters.table, segmented.parameters.probability]
-    segmented.ui.undoButton.click()
-    assert not any(slicer.mrmlScene.IsNodePresent(node) for node in made)
-    assert slicer.mrmlScene.IsNodePresent(ct)
-    assert not is_shown(segmented.ui.resultBox)
-
-
-def test_the_bleed_can_be_shown_in_3d(segmented: Any) -> None:
-    display = segmented.parameters.segmentation.GetDisplayNode()
-    segmented.ui.show3DButton.checked = True
-    assert display.GetVisibility3D()
-    surface = slicer.vtkMRMLSegmentationNode.GetClosedSurfaceInternalRepresentation
-    assert surface(segmented.parameters.segmentation, "Hemorrhage").GetNumberOfPoints() > 100
-    segmented.ui.show3DButton.checked = False
-    assert not display.GetVisibility3D()
-
-
-def test_a_second_run_makes_a_second_result_with_a_warm_worker(segmented: Any) -> None:
-    first, process = segmented.parameters.segmentation, segmented.logic.worker.process.pid
-    run(segmented)
-    assert segmented.parameters.segmentation is not first
-    assert slicer.mrmlScene.IsNodePresent(first)
-    assert segmented.logic.worker.process.pid == process
-
-
-def test_no_hemorrhage_is_said_as_such(panel: Any) -> None:
-    plain = head_with_ball(spacing_mm=(1.5, 1.5, 5.0), radius_mm=0.0)
-    panel.ui.inputSelector.setCurrentNode(add_volume("without bleed", plain.hu))
+def test_segment_gives_a_segmentation_a_table_and_a_card(panel: Any, ct: Any) -> None:
+    panel.ui.bundleEdit.text = ""  # the bundled ensemble
     run(panel)
+    statistics = json.loads(panel.parameters.statistics)
+    assert statistics["volume_ml"] == pytest.approx(BALL_ML, rel=0.25)
+    assert panel.ui.cardLabel.text.count(f"{statistics['volume_ml']:.1f} mL") >= 1
+    assert f"over {statistics['bundle']['members']} members<br>" in panel.ui.cardLabel.text
+    assert mask(panel).sum() * VOXEL_ML == pytest.approx(statistics["volume_ml"])
+    table = panel.parameters.table
+    assert slicer.util.arrayFromTableColumn(table, "volume_ml")[0] == pytest.approx(statistics["volume_ml"], abs=0.02)
+    assert panel.parameters.probability.GetHideFromEditors()
+    assert panel.ui.inputSelector.currentNode() is ct
     assert is_shown(panel.ui.resultBox)
-    if panel.found.lesions:
-        assert panel.found.volume_ml < 1.0  # the ensemble may err; what is shown must follow it
-    else:
-        assert "No hemorrhage found" in panel.ui.cardLabel.text
-        assert panel.ui.lesionList.count == 0
+    assert not is_shown(panel.ui.progressBar)
+    assert panel.ui.segmentButton.text == "Segment"
+    assert panel.ui.progressLabel.text.startswith("Done in")
 
 
-def test_cancel_stops_within_two_seconds_and_leaves_the_scene_as_it_was(panel: Any) -> None:
-    import time
-
+def test_a_run_shows_stage_member_and_time_left_and_can_be_cancelled(panel: Any) -> None:
+    """Cancelled within two seconds; the scene is as it was, nothing is left on the disk, the next click works."""
     before = slicer.mrmlScene.GetNumberOfNodes()
+    panel.ui.qualityBox.setCurrentText("full")
+    panel.ui.inputSelector.setCurrentNode(big_volume())
     panel.ui.segmentButton.click()
-    slicer.app.wait_until(lambda: "member" in panel.ui.progressLabel.text, LONGEST_WAIT_S)
-    process, folder = panel.logic.worker.process, panel.logic.worker.folder
+    assert is_shown(panel.ui.progressBar)
+    slicer.app.wait_until(lambda: "s left" in panel.ui.progressLabel.text, LONGEST_WAIT_S)
+    assert "Segmenting: member 1 of 1, tile" in panel.ui.progressLabel.text
+    process, folder = panel.logic.keeper.worker.process, panel.logic.keeper.worker.folder
     assert panel.ui.segmentButton.text == "Cancel"
     started = time.monotonic()
     panel.ui.segmentButton.click()
     assert time.monotonic() - started < 2.0
     assert process.poll() is not None
     assert not folder.exists()
-    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    assert slicer.mrmlScene.GetNumberOfNodes() == before + 2  # the big volume and its display
     assert panel.ui.segmentButton.text == "Segment"
+    assert panel.ui.progressLabel.text == "Cancelled."
+    panel.ui.inputSelector.setCurrentNode(slicer.util.getNode("CT head"))
     run(panel)
     assert panel.logic.has_result(panel.parameters)
 
 
+def big_volume() -> Any:
+    """The head on a grid that takes several tiles."""
+    node = add_volume("big", np.repeat(np.repeat(HEAD.hu, 5, axis=0), 5, axis=1))
+    node.SetSpacing(0.6, 0.6, 5.0)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def test_nothing_of_a_scan_is_left_in_the_workers_folder(segmented: Any) -> None:
+    assert [path for path in segmented.logic.keeper.worker.folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_second_run_makes_a_second_result_with_the_same_worker(segmented: Any) -> None:
+    first, process = segmented.parameters.segmentation, segmented.logic.keeper.worker.process.pid
+    run(segmented)
+    assert segmented.parameters.segmentation is not first
+    assert slicer.mrmlScene.IsNodePresent(first)
+    assert first.GetName() != segmented.parameters.segmentation.GetName()
+    assert segmented.logic.keeper.worker.process.pid == process
+
+
 def test_a_crash_is_told_with_a_diagnosis_and_the_next_click_works(panel: Any) -> None:
     panel.ui.segmentButton.click()
-    panel.logic.worker.process.kill()
-    slicer.app.wait_until(lambda: panel.logic.job is None, LONGEST_WAIT_S)
+    panel.logic.keeper.worker.process.kill()
+    wait_for_end(panel)
     assert "ended unexpectedly" in panel.ui.problemLabel.text
     panel.ui.copyDiagnosisButton.click()
-    assert "Python" in slicer.app.clipboard().text()
-    assert "CT head" not in slicer.app.clipboard().text()
+    copied = slicer.app.clipboard().text()
+    assert "ended unexpectedly" in copied
+    assert "Python" in copied
+    assert "torch" in copied
+    assert "CT head" not in copied
     run(panel)
     assert not is_shown(panel.ui.problemLabel)
     assert panel.logic.has_result(panel.parameters)
 
 
-def test_what_is_not_a_ct_is_refused_in_words(panel: Any) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, HEAD.hu.shape).astype(np.float32)
-    panel.ui.inputSelector.setCurrentNode(add_volume("picture", picture))
+@pytest.mark.parametrize(
+    ("hu", "told"),
+    [
+        (np.random.default_rng(0).integers(0, 255, HEAD.hu.shape).astype(np.float32), "8-bit picture"),
+        (np.zeros((30, 30, 5)), "H"),
+    ],
+)
+def test_what_is_not_a_ct_is_refused_in_words(panel: Any, hu: np.ndarray, told: str) -> None:
+    panel.ui.inputSelector.setCurrentNode(add_volume("picture", hu))
     run(panel)
-    assert "8-bit picture" in panel.ui.problemLabel.text
+    assert told in panel.ui.problemLabel.text
     assert not panel.logic.has_result(panel.parameters)
+    assert not is_shown(panel.ui.resultBox)
 
 
-def test_an_ensemble_that_is_not_there_is_said(panel: Any) -> None:
-    panel.ui.bundleEdit.text = "/nonexistent"
-    run(panel)
-    assert "is no bundle" in panel.ui.problemLabel.text
+def test_a_volume_without_an_image_is_refused_by_the_button(panel: Any) -> None:
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    panel.ui.inputSelector.setCurrentNode(empty)
+    assert not panel.ui.segmentButton.enabled
+    assert "holds no image" in panel.ui.segmentButton.toolTip
 
 
 def test_a_volume_that_is_removed_meanwhile_leaves_no_result(panel: Any, ct: Any) -> None:
     panel.ui.segmentButton.click()
     slicer.mrmlScene.RemoveNode(ct)
-    slicer.app.wait_until(lambda: panel.logic.job is None, LONGEST_WAIT_S)
+    wait_for_end(panel)
     assert "removed while it was segmented" in panel.ui.problemLabel.text
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
-def test_a_scene_that_is_closed_meanwhile_ends_the_run(panel: Any) -> None:
+def test_a_volume_that_is_changed_meanwhile_gets_no_result_of_what_it_was(panel: Any, ct: Any) -> None:
     panel.ui.segmentButton.click()
-    slicer.app.wait_until(lambda: "member" in panel.ui.progressLabel.text, LONGEST_WAIT_S)
-    process = panel.logic.worker.process
+    slicer.util.updateVolumeFromArray(ct, slicer.util.arrayFromVolume(ct) + 1)
+    wait_for_end(panel)
+    assert "changed while it was segmented" in panel.ui.problemLabel.text
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_another_choice_meanwhile_does_not_move_the_result(panel: Any, ct: Any) -> None:
+    panel.ui.segmentButton.click()
+    other = add_volume("other")
+    panel.ui.inputSelector.setCurrentNode(other)
+    wait_for_end(panel)
+    assert panel.parameters.scan is ct
+    assert panel.ui.scanLabel.text == "CT head"
+    assert other.GetDisplayNode() is None  # the blood window is the scan's
+
+
+def test_a_scene_that_is_closed_meanwhile_ends_the_run(panel: Any, quick_bundle: Path) -> None:
+    panel.ui.segmentButton.click()
+    wait_until_computing(panel)
+    process = panel.logic.keeper.worker.process
     slicer.mrmlScene.Clear()
     assert process.poll() is not None
     assert panel.logic.job is None
-    panel.ui.inputSelector.setCurrentNode(add_volume("next", HEAD.hu))
+    panel.ui.inputSelector.setCurrentNode(add_volume("next"))
+    panel.ui.bundleEdit.text = str(quick_bundle)
     run(panel)
     assert panel.logic.has_result(panel.parameters)
 
 
-def test_results_that_the_user_removes_are_shown_no_more(segmented: Any) -> None:
-    slicer.mrmlScene.RemoveNode(segmented.parameters.segmentation)
-    assert not is_shown(segmented.ui.resultBox)
+def test_a_panel_that_is_left_meanwhile_has_the_result_when_one_comes_back(panel: Any) -> None:
+    panel.ui.segmentButton.click()
+    panel.exit()
+    wait_for_end(panel)
+    panel.enter()
+    assert panel.logic.has_result(panel.parameters)
+    assert is_shown(panel.ui.resultBox)
 
 
-def test_open_in_segment_editor_hands_over_segmentation_and_ct(segmented: Any, ct: Any) -> None:
-    segmented.ui.editButton.click()
-    assert slicer.app.shown("selectModule") == ["SegmentEditor"]
-    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
-    assert editor.segmentationNode() is segmented.parameters.segmentation
-    assert editor.sourceVolumeNode() is ct
+def test_a_volume_under_a_transform_is_measured_where_it_lies(panel: Any, ct: Any) -> None:
+    moved = np.diag([1.1, 1.1, 1.1, 1.0])
+    moved[:3, 3] = (5.0, -30.0, 12.0)
+    transform = put_under(ct, moved)
+    run(panel)
+    assert panel.found.volume_ml == pytest.approx(mask(panel).sum() * VOXEL_ML * 1.1**3)
+    assert panel.found.lesions[0]["centroid_mm_ras"] == pytest.approx(np.array([20, 10, 0]) * 1.1 + moved[:3, 3], abs=4)
+    assert panel.parameters.segmentation.GetTransformNodeID() == transform.GetID()
+    assert panel.parameters.probability.GetTransformNodeID() == transform.GetID()
 
 
-def test_leaving_and_coming_back_keeps_the_result(segmented: Any) -> None:
-    segmented.exit()
-    segmented.enter()
-    assert is_shown(segmented.ui.resultBox)
-    assert segmented.found is not None
+def test_of_a_sequence_the_frame_that_is_shown_is_segmented(panel: Any) -> None:
+    without, browser = HEAD.hu.copy(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    without[without == 70] = 32
+    frames = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "frames")
+    for number, hu in enumerate((without, HEAD.hu)):
+        frame = add_volume("frame", hu)
+        frames.SetDataNodeAtValue(frame, str(number))
+        slicer.mrmlScene.RemoveNode(frame)
+    browser.SetAndObserveMasterSequenceNodeID(frames.GetID())
+    browser.SetSelectedItemNumber(1)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    shown = browser.GetProxyNode(frames)
+    panel.ui.inputSelector.setCurrentNode(shown)
+    panel.ui.segmentButton.click()
+    wait_for_end(panel)
+    assert panel.found.volume_ml == pytest.approx(BALL_ML, rel=0.25)
+    panel.ui.segmentButton.click()
+    browser.SetSelectedItemNumber(0)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    wait_for_end(panel)
+    assert "changed while it was segmented" in panel.ui.problemLabel.text

@@ -15,7 +15,7 @@ from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.training.importing import AS_BLEED, AS_SUBTYPES, import_raw, labelled_scan
-from ICHSegmentationLib.training.pool import UNTOLD, claim, read_case
+from ICHSegmentationLib.training.pool import UNTOLD, claim, group_of, read_case
 
 HEAD = head_with_ball((6.0, 6.0, 10.0))
 BALL = ((HEAD.hu > 60) & (HEAD.hu < 200)).astype(np.uint8)
@@ -62,6 +62,17 @@ def test_a_case_is_read_once_and_again_when_its_files_change(tmp_path: Path) -> 
     write_image_file(raw / "labelsTr" / "ICH_001.nii.gz", BALL * 0, HEAD.affine, {})
     import_raw(read_raw(raw), pool)
     assert not np.asarray(read_case(folder).label).any()
+
+
+def test_the_head_of_a_case_goes_from_pool_to_data_set_and_back(tmp_path: Path) -> None:
+    raw, pool = tmp_path / "raw", tmp_path / "pool"
+    scan = LabelledScan("a", HEAD, BALL, "head 7")
+    write_nnunet_raw([scan, dataclasses.replace(scan, name="b", group=None)], raw, BLEED_LABELS)
+    folders = import_raw(read_raw(raw), pool)
+    assert [group_of(folder) for folder in folders] == ["head 7", "b"]
+    assert labelled_scan(folders[0], AS_BLEED).group == "head 7"
+    (raw / "groups.json").write_text('{"a": "head 8"}')
+    assert group_of(import_raw(read_raw(raw), pool)[0]) == "head 8"
 
 
 def test_a_pool_of_other_data_is_not_mixed_with_this(tmp_path: Path) -> None:

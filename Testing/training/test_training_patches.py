@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from ICHSegmentationLib.training.patches import draw_patches, patch_corner
@@ -17,6 +19,19 @@ def test_patches_on_bleed_hold_bleed_at_their_centre(case: StoredCase) -> None:
         box = tuple(slice(start, start + side) for start, side in zip(corner, (9, 9, 3), strict=True))
         assert (case.label[box] == 1).any()
         assert case.label[centre] > 0 or 0 in corner
+
+
+def test_a_small_bleed_is_drawn_as_often_as_a_large_one_of_another_kind(case: StoredCase) -> None:
+    label = np.array(case.label)
+    label[label == 1] = 0
+    label[:8, :8, :4] = 1
+    label[14, 14, 4] = 2
+    two = dataclasses.replace(case, label=label)
+    small = 0
+    for seed in range(60):
+        corner = patch_corner(two, (3, 3, 1), True, RNG(seed))
+        small += corner == (13, 13, 4)
+    assert 15 < small < 45
 
 
 def test_patches_lie_within_the_case_and_may_be_larger_than_it(case: StoredCase) -> None:
