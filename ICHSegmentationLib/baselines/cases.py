@@ -37,6 +37,8 @@ class TrainingCase:
         spacing_mm: of the voxels.
         outside: what a voxel beyond the edge would hold.
         bleed_ml: volume of the bleed.
+        group: cases of one group, one head, are never parted between training and validation.
+        source: size in bytes and time of change in ns of the image and of the label file it was prepared from.
     """
 
     name: str
@@ -47,17 +49,21 @@ class TrainingCase:
     spacing_mm: Spacing
     outside: float
     bleed_ml: float
+    group: str
+    source: list[list[int]]
 
 
 def trainable(data: Path) -> RawDataset:
     """The nnU-Net raw data set in a folder, if it can be trained on.
 
     Raises:
-        InputError: it cannot be used, or holds fewer than two cases.
+        InputError: it cannot be used, or holds fewer than two cases, or all are of one head.
     """
     dataset = read_raw(data)
     if len(dataset.cases) < 2:
         raise InputError(f"{data} holds one labelled case; two or more are wanted, one of them to validate on.")
+    if len({case.group for case in dataset.cases}) < 2:
+        raise InputError(f"all cases of {data} are of one head; two or more are wanted, one of them to validate on.")
     return dataset
 
 
@@ -79,7 +85,7 @@ def prepare_cases(dataset: RawDataset, folder: Path, prepare: Prepare) -> list[T
             except InputError as error:
                 raise InputError(f"case {raw.name}: {error}") from None
             write_prepared(prepared, bleed_or_not(scan.label, dataset.ignored), scan.volume, place, source)
-        cases.append(read_prepared(place))
+        cases.append(read_prepared(place, raw.group))
     return cases
 
 
@@ -111,12 +117,21 @@ def write_prepared(prepared: Prepared, label: np.ndarray, volume: Volume, place:
     partial.rename(place)
 
 
-def read_prepared(place: Path) -> TrainingCase:
+def read_prepared(place: Path, group: str) -> TrainingCase:
     description = json.loads((place / "case.json").read_text())
     x, y, z = description["spacing_mm"]
     inputs, label, bleed, inside = (
         np.load(place / f"{name}.npy", mmap_mode="r") for name in ("inputs", "label", "bleed", "inside")
     )
     return TrainingCase(
-        place.name, inputs, label, bleed, inside, (x, y, z), description["outside"], description["bleed_ml"]
+        name=place.name,
+        inputs=inputs,
+        label=label,
+        bleed=bleed,
+        inside=inside,
+        spacing_mm=(x, y, z),
+        outside=description["outside"],
+        bleed_ml=description["bleed_ml"],
+        group=group,
+        source=description["source"],
     )

@@ -25,12 +25,12 @@ from torch import nn
 
 from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases, trainable
 from ICHSegmentationLib.baselines.dense_unet import DenseUNet
-from ICHSegmentationLib.baselines.nnunet import FILES, FoldEnsemble, NnUNetSettings, train_folds
+from ICHSegmentationLib.baselines.nnunet import FILES, FoldEnsemble, NnUNetSettings, refuse_minutes_alone, train_folds
 from ICHSegmentationLib.baselines.nnunet_files import Plans, PlanSettings, prepare_nnunet, read_plans, require_nnunet
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
 from ICHSegmentationLib.baselines.patches import Entry, Patch, Size
 from ICHSegmentationLib.baselines.preparation import Prepared, densities, restored
-from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, trained_networks, write_json
+from ICHSegmentationLib.baselines.runs import Shares, begin_run, number_of, read_settings, trained_networks, write_json
 from ICHSegmentationLib.baselines.splits import fold
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.baselines.tiled import at_any_spacing, run_tiles, uncleaned
@@ -133,7 +133,11 @@ def coarse_system(settings: CoarseSettings) -> PatchSystem:
 
 @dataclass(frozen=True)
 class CoarseFine:
-    """A `system.System`; see there. `networks` of a budget are folds of either stage."""
+    """A `system.System`; see there.
+
+    `networks` of a budget are folds of either stage. Of its steps and of its minutes the coarse stage gets one half
+    (of an odd number the larger), the fine stage the other and the minutes that the coarse one left.
+    """
 
     settings: CoarseFineSettings = CoarseFineSettings()
     name: str = "coarse-fine"
@@ -144,16 +148,21 @@ class CoarseFine:
         """Trains the coarse folds in `out/coarse`, then nnU-Net's in `out/network_K`; see `system.System.train`."""
         require_nnunet()
         dataset = trainable(data)
-        begin_run(out, self.name, self.settings, seed)
-        whole = Shares(budget.minutes)
+        refuse_minutes_alone(budget)
         coarse, fine = coarse_system(self.settings.coarse), self.settings.fine
-        begin_run(out / COARSE, coarse.name, coarse.settings, seed)
-        coarse.train_networks(dataset, out / COARSE, budget, Shares(whole.next(2)), device, seed)
+        coarse_budget, fine_budget = halves(budget)
+        begin_run(out, self.name, self.settings, seed, budget.networks or fine.networks)
+        begin_run(
+            out / COARSE, coarse.name, coarse.settings, seed, budget.networks or coarse.settings.training.networks
+        )
+        coarse.train_networks(dataset, out / COARSE, coarse_budget, device, seed)
         cases = prepare_cases(dataset, out / "cases", densities)
         write_masks(dataset, cases, coarse, out, device, seed)
-        folds = [fold(len(cases), member, seed, fine.networks) for member in range(fine.networks)]
+        groups = [case.group for case in cases]
+        folds = [fold(groups, member, seed, fine.networks) for member in range(fine.networks)]
         plans = prepare_nnunet(cases, [out / MASKS], folds, out / FILES, fine.plan)
-        train_folds(plans, fine, out, budget, whole, device, seed)
+        left = budget.minutes - Shares(coarse_budget.minutes, out / COARSE).used_minutes
+        train_folds(plans, fine, out, fine_budget, Shares(left, out), device, seed)
         note_best_fold(plans, cases, folds, fine.mirror, out, device)
 
     def load(self, run: Path, device: torch.device) -> CoarseFinePredictor:
@@ -161,12 +170,21 @@ class CoarseFine:
         require_nnunet()
         settings = read_settings(run, self.name, CoarseFineSettings)
         coarse = coarse_system(settings.coarse)
-        folders = trained_networks(run)
-        best = json.loads((run / BEST).read_text())["fold"] if (run / BEST).exists() else 0
-        weights = [kept_weights(folders[best])[0]]
+        trained = trained_networks(run)
+        best = run / f"network_{json.loads((run / BEST).read_text())['fold']}" if (run / BEST).exists() else trained[0]
+        weights = [kept_weights(best)[0]]
         fine = FoldEnsemble(read_plans(run / FILES), weights, settings.fine.mirror, device)
         prepare = coarse.recipe_of(coarse.settings).prepare
         return CoarseFinePredictor(coarse.load(run / COARSE, device).networks, prepare, fine, device)
+
+
+def halves(budget: Budget) -> tuple[Budget, Budget]:
+    """What the coarse and the fine stage get of a budget; one step at least."""
+    if budget.steps is None:
+        return (dataclasses.replace(budget, minutes=budget.minutes / 2),) * 2
+    coarse, fine = (budget.steps + 1) // 2, max(1, budget.steps // 2)
+    minutes = budget.minutes / 2
+    return Budget(coarse, minutes, budget.networks), Budget(fine, minutes, budget.networks)
 
 
 def write_masks(
@@ -178,10 +196,12 @@ def write_masks(
     """
     recipe = coarse.recipe_of(coarse.settings)
     networks = coarse.load(out / COARSE, device).networks
+    members = [number_of(folder) for folder in trained_networks(out / COARSE)]
     (out / MASKS).mkdir(exist_ok=True)
     shrunk_cases = prepare_cases(dataset, out / COARSE / "cases", recipe.prepare)
+    groups = [case.group for case in cases]
     for index, (case, small) in enumerate(zip(cases, shrunk_cases, strict=True)):
-        held_out = [index in recipe.split(len(cases), member, seed)[1] for member in range(len(networks))]
+        held_out = [index in recipe.split(groups, member, seed)[1] for member in members]
         unseen = [network for network, left_out in zip(networks, held_out, strict=True) if left_out]
         mask = coarse_mask(unseen or networks, np.asarray(small.inputs), small.spacing_mm, case.label.shape, device)
         np.save(out / MASKS / f"{case.name}.npy", mask)
@@ -207,15 +227,16 @@ def note_best_fold(
     device: torch.device,
 ) -> None:
     """Writes which fold has the highest mean Dice on the cases it left out; done again only after more training."""
-    trained = [kept_weights(folder) for folder in trained_networks(out)]
-    steps = [step for _, step in trained]
+    trained = {number_of(folder): kept_weights(folder) for folder in trained_networks(out)}
+    steps = [step for _, step in trained.values()]
     if (out / BEST).exists() and json.loads((out / BEST).read_text())["steps"] == steps:
         return
-    dice = []
-    for (weights, _), (_, validated) in zip(trained, folds, strict=False):
+    dice = {}
+    for network, (weights, _) in trained.items():
+        validated = folds[network % len(folds)][1]
         ensemble = FoldEnsemble(plans, [weights], mirror, device)
-        dice.append(float(np.mean([dice_of(ensemble, cases[index], out) for index in validated])))
-    write_json(out / BEST, {"fold": int(np.argmax(dice)), "dice": dice, "steps": steps})
+        dice[network] = float(np.mean([dice_of(ensemble, cases[index], out) for index in validated]))
+    write_json(out / BEST, {"fold": max(dice, key=lambda network: dice[network]), "dice": dice, "steps": steps})
 
 
 def dice_of(ensemble: FoldEnsemble, case: TrainingCase, out: Path) -> float:

@@ -25,8 +25,10 @@ def add_commands(commands: Any) -> None:
     train.add_argument("system", help=SYSTEMS)
     train.add_argument("--data", type=Path, required=True, help="folder with imagesTr, labelsTr and dataset.json")
     train.add_argument("--out", type=Path, required=True, help="folder of the run; goes on where it stopped")
-    train.add_argument("--steps", type=int, help="of each network (default: the paper's)")
-    train.add_argument("--minutes", type=float, default=math.inf, help="for all networks, shared fairly")
+    train.add_argument(
+        "--steps", type=int, help="of each network (default: the paper's; nnunet, coarse-fine want them with --minutes)"
+    )
+    train.add_argument("--minutes", type=float, default=math.inf, help="of training, for all networks and sittings")
     train.add_argument("--networks", type=int, help="members or folds (default: the paper's)")
     train.add_argument("--config", type=Path, help="JSON with other settings than the paper's, e.g. of a run.json")
     train.add_argument("--seed", type=int, default=0)
@@ -45,7 +47,7 @@ def add_commands(commands: Any) -> None:
 
 
 def run_train_system(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.baselines.runs import changed
+    from ICHSegmentationLib.baselines.runs import changed, trained_networks
     from ICHSegmentationLib.baselines.system import Budget
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.training.processes import joined_processes, own_device
@@ -61,7 +63,10 @@ def run_train_system(options: argparse.Namespace, staging: Staging) -> None:
         system.train(options.data, options.out, budget, device, options.seed)
         if not processes.is_first:
             return
-    print(f"{system.title} ({system.paper}): {system.load(options.out, device).parameters} parameters in {options.out}")
+    count, parameters = len(trained_networks(options.out)), system.load(options.out, device).parameters
+    print(
+        f"{system.title} ({system.paper}): {count} trained networks, {parameters} parameters in use, in {options.out}"
+    )
 
 
 def run_predict(options: argparse.Namespace, staging: Staging) -> None:

@@ -15,14 +15,16 @@ WINDOW_HU = (-200.0, 400.0)  # what the registration looks at: skin, skull and t
 WORKING_MM = 4.0
 
 
-def mirrored_onto_itself(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Reverses x and registers the mirror image rigidly to the scan, [x, y, z] -> the same shape, in HU.
+def mirrored_onto_itself(hu: np.ndarray, spacing_mm: tuple[float, float, float], axis: int) -> np.ndarray:
+    """Reverses the axis from ear to ear and registers the mirror image rigidly to the scan.
+
+    [x, y, z] -> the same shape, in HU; `axis` is that of `left_right_axis`.
 
     By mean squares, in two resolutions, from where the two centres of mass meet, of the head alone: a head rest stays
     where it is when the head lies askew. Where nothing of the mirror image comes to lie there is padding.
     """
     alone = np.where(head_mask(hu, spacing_mm), hu, PADDING_HU)
-    fixed, moving = image_of(alone, spacing_mm), image_of(alone[::-1], spacing_mm)
+    fixed, moving = image_of(alone, spacing_mm), image_of(np.flip(alone, axis), spacing_mm)
     seen_fixed, seen_moving = (
         coarse(sitk.IntensityWindowing(image, *WINDOW_HU, 0.0, 1.0)) for image in (fixed, moving)
     )
@@ -43,6 +45,12 @@ def mirrored_onto_itself(hu: np.ndarray, spacing_mm: tuple[float, float, float])
     transform = registration.Execute(seen_fixed, seen_moving)
     laid = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, PADDING_HU)
     return np.ascontiguousarray(sitk.GetArrayFromImage(laid).transpose(2, 1, 0))
+
+
+def left_right_axis(affine: np.ndarray) -> int:
+    """The array axis, 0 to 2, that runs most nearly from left to right by an affine [4, 4] to RAS mm."""
+    steps = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return int(np.abs(steps[0]).argmax())
 
 
 def image_of(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> sitk.Image:

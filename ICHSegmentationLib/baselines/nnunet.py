@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from ICHSegmentationLib.baselines.runs import Shares, begin_run, read_settings, 
 from ICHSegmentationLib.baselines.splits import fold
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.convolution import Spacing
+from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.training.checkpoint import Run, kept_weights
 from ICHSegmentationLib.training.checkpoint import System as Trained
@@ -80,12 +82,13 @@ class NnUNet:
         """Trains the folds one after the other in `out/network_K`; see `system.System.train`."""
         require_nnunet()
         dataset = trainable(data)
-        begin_run(out, self.name, self.settings, seed)
-        shares = Shares(budget.minutes)
+        refuse_minutes_alone(budget)
+        begin_run(out, self.name, self.settings, seed, budget.networks or self.settings.networks)
         cases = prepare_cases(dataset, out / "cases", densities)
-        folds = [fold(len(cases), member, seed, self.settings.networks) for member in range(self.settings.networks)]
+        groups = [case.group for case in cases]
+        folds = [fold(groups, member, seed, self.settings.networks) for member in range(self.settings.networks)]
         plans = prepare_nnunet(cases, [], folds, out / FILES, self.settings.plan)
-        train_folds(plans, self.settings, out, budget, shares, device, seed)
+        train_folds(plans, self.settings, out, budget, Shares(budget.minutes, out), device, seed)
 
     def load(self, run: Path, device: torch.device) -> NnUNetPredictor:
         """The run's folds; see `system.System.load`."""
@@ -93,6 +96,15 @@ class NnUNet:
         settings = read_settings(run, self.name, NnUNetSettings)
         weights = [kept_weights(folder)[0] for folder in trained_networks(run)]
         return NnUNetPredictor(FoldEnsemble(read_plans(run / FILES), weights, settings.mirror, device))
+
+
+def refuse_minutes_alone(budget: Budget) -> None:
+    """Raises an InputError for minutes without steps: the learning rate falls over a number that nobody gave."""
+    if math.isfinite(budget.minutes) and budget.steps is None:
+        raise InputError(
+            f"nnU-Net's learning rate falls to 0 over its steps, and {budget.minutes:g} minutes tell no number of "
+            "them: give --steps as well, about as many as will be done in the minutes."
+        )
 
 
 def train_folds(
@@ -105,19 +117,22 @@ def train_folds(
     seed: int,
 ) -> None:
     """Trains or goes on with the folds, each for its share of the minutes."""
-    count = min(budget.networks or settings.networks, settings.networks)
+    count = budget.networks or settings.networks
     steps = budget.steps or settings.epochs * EPOCH
     for member in range(count):
-        sitting = Sitting(resume=True, minutes=shares.next(count - member), threads=0)
+        sitting = Sitting(resume=True, minutes=shares.next(member, count), threads=0, on_save=shares.note)
         described = dataclasses.asdict(settings) | {"fold": member, "seed": seed, "steps": steps}
         with nnunet_folders(out / FILES, drawing_processes=0):  # in this process: a seed gives the same batches
-            run = train_fold(plans, member, steps, described, out / f"network_{member}", sitting, device, seed)
+            run = train_fold(
+                plans, member, settings.networks, steps, described, out / f"network_{member}", sitting, device, seed
+            )
         refuse_to_go_on(run, out / f"network_{member}")
 
 
 def train_fold(
     plans: Plans,
     member: int,
+    folds: int,
     steps: int,
     described: dict[str, Any],
     folder: Path,
@@ -132,7 +147,7 @@ def train_fold(
     trainer = nnUNetTrainer(
         plans=copy.deepcopy(plans.plans) | {"continue_training": False},
         configuration=CONFIGURATION,
-        fold=member,
+        fold=member % folds,
         dataset_json=copy.deepcopy(plans.dataset),
         device=device,
     )
@@ -210,7 +225,8 @@ class FoldEnsemble:
 
     @property
     def parameters(self) -> int:
-        return sum(value.numel() for weights in self.weights for value in weights.values())
+        """Trained numbers of all folds; in a state, by contrast, some have two names, a block's and a convolution's."""
+        return len(self.weights) * sum(value.numel() for value in self.predictor.network.parameters())
 
     def probability(self, inputs: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
         """[channel, x, y, z] on a regular grid -> probability of bleed [x, y, z] float32."""

@@ -7,6 +7,7 @@ output; here it gets both for the time of a call only.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -104,6 +105,8 @@ def prepare_nnunet(
 ) -> Plans:
     """Writes the cases as nnU-Net's raw data, then plans and preprocesses; what is done already is left.
 
+    It is done anew where an image, a label or a further channel has changed since.
+
     Args:
         cases: with densities as their one input channel.
         channels: folders with a further channel each, `CASE.npy` [x, y, z], which is not normalised.
@@ -114,7 +117,8 @@ def prepare_nnunet(
     require_nnunet()
     done = folder / "prepared.json"
     names = [case.name for case in cases]
-    if done.exists() and json.loads(done.read_text())["cases"] == names:
+    stamp = stamp_of(cases, channels)
+    if done.exists() and json.loads(done.read_text()) == stamp:
         return read_plans(folder)
     shutil.rmtree(folder, ignore_errors=True)
     raw = folder / "raw" / DATASET
@@ -139,8 +143,18 @@ def prepare_nnunet(
     ]
     write_json(folder / "preprocessed" / DATASET / "splits_final.json", splits)
     plan_and_preprocess(folder, settings)
-    write_json(done, {"cases": names})
+    write_json(done, stamp)
     return read_plans(folder)
+
+
+def stamp_of(cases: Sequence[TrainingCase], channels: Sequence[Path]) -> dict[str, Any]:
+    """What changes when the cases do: size and time of their files, contents of their further channels."""
+    sums = [
+        hashlib.sha256((channel / f"{case.name}.npy").read_bytes()).hexdigest()
+        for case in cases
+        for channel in channels
+    ]
+    return {"cases": [[case.name, case.group, case.source] for case in cases], "channels": sums}
 
 
 def write_raw_case(case: TrainingCase, further: list[np.ndarray], raw: Path) -> None:

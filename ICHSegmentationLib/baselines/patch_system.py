@@ -84,7 +84,7 @@ class Recipe:
             mm it gives the logit of bleed [batch, 1, x, y, z].
         optimizer: parameters and learning rate -> optimiser.
         loss: of logits, target and counted, all [batch, 1, x, y, z].
-        split: number of cases, member, seed -> which are trained and which validated on.
+        split: group of each case, member, seed -> which are trained and which validated on.
         hard: training cases -> those to see once more.
         change: augmentation.
         tiling: of prediction.
@@ -96,7 +96,7 @@ class Recipe:
     network: Callable[[], nn.Module]
     optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
     loss: Loss
-    split: Callable[[int, int, int], tuple[list[int], list[int]]]
+    split: Callable[[Sequence[str], int, int], tuple[list[int], list[int]]]
     hard: Callable[[Sequence[TrainingCase]], list[TrainingCase]]
     change: Change
     tiling: Tiling
@@ -124,19 +124,19 @@ class PatchSystem:
         """Trains the networks one after the other in `out/network_K`; see `system.System.train`."""
         dataset = trainable(data)
         with joined_processes(device) as processes:
-            in_turn(processes, lambda: begin_run(out, self.name, self.settings, seed))
-            self.train_networks(dataset, out, budget, Shares(budget.minutes), device, seed)
+            count = budget.networks or self.settings.training.networks
+            in_turn(processes, lambda: begin_run(out, self.name, self.settings, seed, count))
+            self.train_networks(dataset, out, budget, device, seed)
 
-    def train_networks(
-        self, dataset: RawDataset, out: Path, budget: Budget, shares: Shares, device: torch.device, seed: int
-    ) -> None:
-        """Trains or goes on with the networks, each for its share of the minutes."""
+    def train_networks(self, dataset: RawDataset, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
+        """Trains or goes on with the networks, each for its share of the minutes that begin when cases are ready."""
         recipe, training = self.recipe_of(self.settings), self.settings.training
         with joined_processes(device) as processes:
             cases = in_turn(processes, lambda: prepare_cases(dataset, out / "cases", recipe.prepare))
-        count = min(budget.networks or training.networks, training.networks)
+        count = budget.networks or training.networks
+        shares = Shares(budget.minutes, out)
         for member in range(count):
-            sitting = Sitting(resume=True, minutes=shares.next(count - member))
+            sitting = Sitting(resume=True, minutes=shares.next(member, count), on_save=shares.note)
             described = dataclasses.asdict(self.settings) | {"system": self.name, "member": member, "seed": seed}
             job = Job(recipe, training, cases, member, seed, device)
             job.run(described, budget.steps, out / f"network_{member}", sitting)
@@ -165,7 +165,7 @@ class Job:
 
     def run(self, described: dict[str, Any], steps: int | None, folder: Path, sitting: Sitting) -> None:
         """Trains for so many steps (None: the settings'), or goes on."""
-        seen, validated = self.recipe.split(len(self.cases), self.member, self.seed)
+        seen, validated = self.recipe.split([case.group for case in self.cases], self.member, self.seed)
         chosen = [self.cases[index] for index in seen]
         entries = [Entry(case) for case in chosen] + [Entry(case, again=True) for case in self.recipe.hard(chosen)]
         patches_per_step = self.training.patches_per_step * self.training.batches_per_step

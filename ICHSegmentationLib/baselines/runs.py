@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +12,15 @@ from typing import Any, TypeVar, get_type_hints
 from ICHSegmentationLib.errors import InputError, StoppedError
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run
 from ICHSegmentationLib.training.processes import Processes
+from ICHSegmentationLib.training.tensor_file import read_metadata
 
-RUN = "run.json"
+RUN, USED = "run.json", "used.json"
 Settings = TypeVar("Settings")
 Result = TypeVar("Result")
 
 
-def begin_run(out: Path, name: str, settings: Any, seed: int) -> None:
-    """Notes in `out` whose run it is.
+def begin_run(out: Path, name: str, settings: Any, seed: int, networks: int) -> None:
+    """Notes in `out` whose run it is, and of how many networks (which may change from sitting to sitting).
 
     Raises:
         InputError: a run of another system, of other settings or of another seed is there.
@@ -35,7 +35,7 @@ def begin_run(out: Path, name: str, settings: Any, seed: int) -> None:
                 f"{out} holds a run of the system {there.get('system')!r} with seed {there.get('seed')}, of which the "
                 f"{' and the '.join(other)} differ from this one; name another folder."
             )
-    write_json(path, described)
+    write_json(path, described | {"networks": networks})
 
 
 def read_settings(run: Path, name: str, kind: type[Settings]) -> Settings:
@@ -54,15 +54,23 @@ def read_settings(run: Path, name: str, kind: type[Settings]) -> Settings:
 
 
 def trained_networks(run: Path) -> list[Path]:
-    """The folders of the run's networks that have a checkpoint, in order.
+    """The folders of the run's networks that have seen a step, in order.
 
     Raises:
         InputError: there are none.
     """
-    folders = sorted(run.glob(f"network_*/{CHECKPOINT}"), key=lambda path: int(path.parent.name.split("_")[1]))
+    folders = sorted(run.glob(f"network_*/{CHECKPOINT}"), key=lambda path: number_of(path.parent))
     if not folders:
         raise InputError(f"{run} holds no trained network yet; train it first.")
-    return [path.parent for path in folders]
+    trained = [path.parent for path in folders if int(read_metadata(path)["step"]) > 0]
+    if not trained:
+        raise InputError(f"none of the {len(folders)} networks in {run} has seen a step; more minutes are wanted.")
+    return trained
+
+
+def number_of(folder: Path) -> int:
+    """K of `network_K`."""
+    return int(folder.name.split("_")[1])
 
 
 def in_turn(processes: Processes, work: Callable[[], Result]) -> Result:
@@ -82,17 +90,36 @@ def refuse_to_go_on(run: Run, folder: Path) -> None:
 
 
 class Shares:
-    """The minutes of a budget, divided fairly: what one network leaves, the next ones share."""
+    """The minutes of a budget, divided fairly: what one network leaves, the next ones share.
 
-    def __init__(self, minutes: float) -> None:
-        self.minutes = minutes
-        self.started = time.monotonic()
+    What each network used is kept in the folder's `used.json`, so that all sittings together have one budget.
 
-    def next(self, networks_left: int) -> float:
-        """Minutes for the next of so many networks; 0 when all are used."""
-        if math.isinf(self.minutes):
-            return math.inf
-        return max(0.0, self.minutes - (time.monotonic() - self.started) / 60) / networks_left
+    Args:
+        minutes: of all networks together; what earlier sittings used is taken off.
+        folder: of the run.
+    """
+
+    def __init__(self, minutes: float, folder: Path) -> None:
+        self.minutes, self.file = minutes, folder / USED
+        told = json.loads(self.file.read_text())["seconds"] if self.file.exists() else {}
+        self.used_s = {int(network): float(seconds) for network, seconds in told.items()}
+        self.network, self.before_s, self.started = 0, 0.0, time.monotonic()
+
+    @property
+    def used_minutes(self) -> float:
+        return sum(self.used_s.values()) / 60
+
+    def next(self, network: int, networks: int) -> float:
+        """Minutes that network number `network` of so many still has; 0 when all are used. Its clock starts here."""
+        self.network, self.before_s, self.started = network, self.used_s.get(network, 0.0), time.monotonic()
+        earlier_s = sum(seconds for number, seconds in self.used_s.items() if number < network)
+        share = (self.minutes - earlier_s / 60) / (networks - network)
+        return max(0.0, share - self.before_s / 60)
+
+    def note(self) -> None:
+        """Keeps what the network has used by now: to be called with every checkpoint."""
+        self.used_s[self.network] = self.before_s + time.monotonic() - self.started
+        write_json(self.file, {"seconds": self.used_s})
 
 
 def from_json(kind: type[Settings], values: dict[str, Any]) -> Settings:

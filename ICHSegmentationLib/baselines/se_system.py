@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import nn
 
 from ICHSegmentationLib.baselines.cases import TrainingCase
-from ICHSegmentationLib.baselines.mirror import mirrored_onto_itself
+from ICHSegmentationLib.baselines.mirror import left_right_axis, mirrored_onto_itself
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
 from ICHSegmentationLib.baselines.patches import Entry, Patch
 from ICHSegmentationLib.baselines.preparation import Prepared
@@ -78,7 +78,9 @@ def stripped(volume: Volume, symmetric: bool = False) -> Prepared:
     grid = RegularGrid(volume)
     hu = grid.forward(volume.hu)
     brain = brain_mask(hu, grid.spacing_mm, bool(grid.affine[2, 2] >= 0))
-    channels = [hu, mirrored_onto_itself(hu, grid.spacing_mm)] if symmetric else [hu]
+    channels = [hu]
+    if symmetric:
+        channels.append(mirrored_onto_itself(hu, grid.spacing_mm, left_right_axis(grid.affine)))
     if not brain.any():  # no head: nothing to normalise by and nothing to find
         return Prepared(np.zeros((len(channels), *hu.shape), np.float32), brain, grid.spacing_mm, 0.0)
     low, high = (float(value) for value in np.percentile(hu[brain], PERCENTILES))

@@ -21,9 +21,11 @@ class Budget:
     """How much training a system gets.
 
     Attributes:
-        steps: optimiser steps of each network; None: the paper's.
-        minutes: wall clock for the whole system, shared fairly over its networks.
-        networks: members or folds; None: the paper's number.
+        steps: optimiser steps of each network; None: the paper's. A system of two stages gives half to either.
+        minutes: wall clock of training the whole system, all sittings together, shared fairly over its networks;
+            preparing the cases does not count.
+        networks: members or folds; None: the paper's number. Beyond the number of folds they are taken over again,
+            from other random weights.
     """
 
     steps: int | None = None

@@ -7,9 +7,11 @@ from torch import nn
 
 
 class WeightAverage:
-    """w~ <- (1 - e) w~ + e w after every step (Geiger et al. 2022, e = 5e-5).
+    """w~ <- (1 - e) w~ + e w after every step, with e = max(`epsilon`, 1 / (1 + steps / 10)).
 
-    During the warm-up e is 1 / (1 + steps / 10), so that the start is forgotten as fast as it should be.
+    The average of Geiger et al. (2022) has e = 5e-5 throughout. Ours forgets faster: its e falls to 5e-5 after
+    199,990 steps only, the last of their training, and until then the average is mainly of the last tenth of the
+    steps. So random weights have no part in the result of a short training either, but it is not the paper's.
     """
 
     def __init__(self, network: nn.Module, epsilon: float) -> None:

@@ -29,9 +29,9 @@ from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.training.cases import cases_of
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
-from ICHSegmentationLib.training.lease import Deadline, pack_runs, pack_weights, unpack_runs
+from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pack_weights, unpack_runs
 from ICHSegmentationLib.training.loop import Progress, Sitting
-from ICHSegmentationLib.training.packing import measured_heads, unpack_heads
+from ICHSegmentationLib.training.packing import LabelledHead, measured_heads, unpack_heads
 from ICHSegmentationLib.training.pool import claim, simulate_pool
 from ICHSegmentationLib.training.train import TrainingConfig, train
 from ICHSegmentationLib.training.trial import summary, tried
@@ -110,7 +110,13 @@ def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, devic
     deadline = Deadline(job.minutes)
     if resume is not None:
         unpack_runs(resume, work / "runs")
-    pool, test_pool = simulated_pools(job, heads, work, device, deadline)
+    packed = unpack_heads(heads)
+    if job.held_out >= len(packed):
+        raise InputError(f"{heads} holds {len(packed)} heads; {job.held_out} held out leave none to train on.")
+    origin = origin_of(job, packed)
+    for folder in finished_runs(work):
+        claim_run(folder, origin)
+    pool, test_pool = simulated_pools(job, packed, work, device, deadline)
     finish_at_s = deadline.seconds * (1 - RESERVE_SHARE)
     done: dict[str, Any] = {"job": dataclasses.asdict(job), "machine": machine(device), "members": {}, "test": None}
     stopped = False
@@ -122,6 +128,7 @@ def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, devic
         config = dataclasses.replace(job.config, member=member)
         folder = work / "runs" / f"member_{member}"
         sitting = Sitting(resume=True, minutes=share_s / 60, save_every_s=60, threads=2, on_step=Lines(member))
+        claim_run(folder, origin)
         trained = train(config, cases_of(pool, config.subset, config.seed, member), folder, device, sitting)
         stopped = trained.stopped_by_signal
         done["members"][str(member)] = {"step": trained.step, "score": trained.score, "seconds": share_s}
@@ -134,12 +141,9 @@ def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, devic
 
 
 def simulated_pools(
-    job: Job, heads: Path, work: Path, device: torch.device, deadline: Deadline
+    job: Job, packed: list[LabelledHead], work: Path, device: torch.device, deadline: Deadline
 ) -> tuple[list[Path], list[Path]]:
     """Cases to train on, and cases of other heads to test on."""
-    packed = unpack_heads(heads)
-    if job.held_out >= len(packed):
-        raise InputError(f"{heads} holds {len(packed)} heads; {job.held_out} held out leave none to train on.")
     files = measured_heads(packed, work / "anatomies", os.cpu_count() or 1)
     logger.info("%d heads measured after %.0f s", len(files), deadline.elapsed_s)
     parts = {
@@ -159,6 +163,16 @@ def simulated_pools(
         pools.append([pool / f"case_{number:06d}" for number in range(count)])
         logger.info("%d %s simulated after %.0f s", count, name, deadline.elapsed_s)
     return pools[0], pools[1]
+
+
+def origin_of(job: Job, packed: list[LabelledHead]) -> dict[str, Any]:
+    """What every lease of a run must have in common, lest it be tested on heads that it was trained on."""
+    names = [head.name for head in packed]
+    return {
+        "simulation seed": job.simulation_seed,
+        "heads": names[: -job.held_out],
+        "heads held out": names[-job.held_out :],
+    }
 
 
 def finished_runs(work: Path) -> list[Path]:

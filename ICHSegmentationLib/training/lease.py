@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +17,8 @@ from ICHSegmentationLib.training.tensor_file import save_tensors
 
 LARGEST_FILE_BYTES = 16 * 2**20
 LARGEST_WEIGHTS_BYTES = 12 * 10**6
-RUN_FILES = (CHECKPOINT, "config.json", "cases.json", "log.csv")
+CLAIM = "lease.json"
+RUN_FILES = (CHECKPOINT, "config.json", "cases.json", "log.csv", CLAIM)
 
 
 class Deadline:
@@ -62,6 +65,27 @@ def unpack_runs(file: Path, folder: Path) -> None:
             archive.extractall(folder, names)
     except (OSError, zipfile.BadZipFile):
         raise InputError(f"{file} holds no runs; the runs.zip of an earlier lease is wanted.") from None
+
+
+def claim_run(run: Path, origin: dict[str, Any]) -> None:
+    """Notes what a run is trained on, or makes sure that it was begun on that; it goes home with the run.
+
+    Raises:
+        InputError: it was begun on something else, so that heads to test on may be among those it was trained on.
+    """
+    path = run / CLAIM
+    if path.exists():
+        found = json.loads(path.read_text())
+        if other := [name for name in origin if found.get(name) != origin[name]]:
+            raise InputError(
+                f"{run.name} was begun with {', '.join(f'{name} {found.get(name)}' for name in other)}; this lease has "
+                f"{', '.join(f'{name} {origin[name]}' for name in other)}: give the same, or begin anew."
+            )
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    partial = run / f".{CLAIM}.{os.getpid()}.partial"
+    partial.write_text(json.dumps(origin, indent=1))
+    partial.replace(path)
 
 
 def pack_weights(runs: list[Path], file: Path) -> int:

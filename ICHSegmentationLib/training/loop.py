@@ -2,7 +2,8 @@
 
 A step sees `batches_per_step` batches, numbered from the start of training; torch's random state is set from the
 seed and the batch's number before each. So a run depends neither on when it was stopped and resumed nor, but for
-rounding, on how many processes share its batches.
+rounding, on how many processes share its batches. The running statistics of batch normalisation are the exception:
+one process lets its batches into them one after the other, several take the mean of what each of them found.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class Progress:
     score: float | None
 
 
+def nothing() -> None:
+    """Nobody wants to know of checkpoints."""
+
+
 @dataclass(frozen=True)
 class Sitting:
     """One sitting at a run: what does not change its result.
@@ -86,6 +91,7 @@ class Sitting:
         save_every_s: seconds between checkpoints.
         threads: that draw batches ahead; 0 draws each when it is needed.
         on_step: told of every step (in the first process only).
+        on_save: called after every checkpoint (in the first process only).
     """
 
     resume: bool = False
@@ -93,6 +99,7 @@ class Sitting:
     save_every_s: float = 300.0
     threads: int = 1
     on_step: Callable[[Progress], None] | None = None
+    on_save: Callable[[], None] = nothing
 
 
 UNTIL_DONE = Sitting()
@@ -149,8 +156,10 @@ def train_system(
                         sitting.on_step(Progress(run.step, config.steps, loss, left, waiting_share, run.score))
                     if clock.is_time_to_save():
                         save_run(run, folder)
+                        sitting.on_save()
         if processes.is_first:
             save_run(run, folder)
+            sitting.on_save()
         run.stopped_by_signal = signals.arrived
     return run
 

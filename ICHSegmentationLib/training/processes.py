@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
+
+LONGEST_WAIT = timedelta(hours=12)  # for each other: the first process prepares cases alone, which may take hours
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), device)
     finally:

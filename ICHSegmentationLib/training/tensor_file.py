@@ -79,6 +79,19 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     return tensors, metadata
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a file, whose tensors are not read.
+
+    Raises:
+        InputError: the file is cut off, damaged or of another format.
+    """
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.read(int.from_bytes(file.read(8), "little")))[METADATA]
+    except (ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        raise InputError(f"{path} is damaged, or no safetensors file.") from None
+
+
 def tensor_of(content: bytearray, start: int, entry: dict[str, Any]) -> torch.Tensor:
     dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
     first, end = entry["data_offsets"]

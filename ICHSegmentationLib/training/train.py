@@ -19,7 +19,7 @@ from torch import nn
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
-from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
+from ICHSegmentationLib.training.checkpoint import Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
 from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
 from ICHSegmentationLib.training.patches import Batch, draw_patches
@@ -28,6 +28,8 @@ from ICHSegmentationLib.training.validation import Validation
 from ICHSegmentationLib.unet import EquivariantUNet, UNetConfig
 
 logger = logging.getLogger(__name__)
+
+CASES = "cases.json"
 
 
 @dataclass(frozen=True)
@@ -129,21 +131,28 @@ def train(
     if config.patience is not None and not cases.validation:
         raise InputError("to stop when the score gets no better, cases to validate on are wanted: a subset below 1.")
     device = own_device(torch.device(device))
-    if sitting.resume or not (out / CHECKPOINT).exists():
-        note_cases(cases, out)
-    return train_system(equivariant_system(config, cases, device), config.loop(), config.to_json(), out, sitting)
+    names = names_of(cases)
+    if sitting.resume and (out / CASES).exists() and json.loads((out / CASES).read_text()) != names:
+        logger.warning("%s was begun on other cases: its result will be that of neither", out)
+
+    def on_save() -> None:
+        note_cases(names, out)
+        sitting.on_save()
+
+    telling = dataclasses.replace(sitting, on_save=on_save)
+    return train_system(equivariant_system(config, cases, device), config.loop(), config.to_json(), out, telling)
 
 
-def note_cases(cases: TrainingCases, out: Path) -> None:
-    """Writes `cases.json`, which cases the member saw; warns if an earlier sitting saw others."""
-    path = out / "cases.json"
-    names = {
+def names_of(cases: TrainingCases) -> dict[str, list[str]]:
+    return {
         "training": [folder.name for folder in cases.training],
         "validation": [folder.name for folder in cases.validation],
     }
-    if path.exists() and json.loads(path.read_text()) != names:
-        logger.warning("%s was begun on other cases: its result will be that of neither", out)
-    out.mkdir(parents=True, exist_ok=True)
+
+
+def note_cases(names: dict[str, list[str]], out: Path) -> None:
+    """Writes `cases.json`, which cases the member saw: with a checkpoint, never for a training that was refused."""
+    path = out / CASES
     partial = out / f".cases.{os.getpid()}.partial"
     partial.write_text(json.dumps(names, indent=1))
     partial.replace(path)

@@ -20,6 +20,7 @@ from ICHSegmentationLib.baselines.coarse_fine import (
     CoarseSettings,
     coarse_system,
     flips_and_gamma,
+    halves,
     shrunk,
 )
 from ICHSegmentationLib.baselines.dense_unet import DenseUNet
@@ -75,6 +76,13 @@ def test_flips_turn_inputs_and_label_together_and_gamma_keeps_the_range() -> Non
         np.testing.assert_array_equal(changed.inputs[0] > 0.5, changed.label == 1)
         seen.add((changed.label.tobytes(), float(changed.inputs.max()) == 0.75))
     assert len(seen) > 4  # four poses, with gamma and without
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(10, (5, 5)), (7, (4, 3)), (1, (1, 1)), (None, (None, None))])
+def test_the_two_stages_share_what_others_have_for_one(steps: int | None, expected: tuple) -> None:
+    coarse, fine = halves(Budget(steps=steps, minutes=8.0, networks=3))
+    assert (coarse.steps, fine.steps) == expected
+    assert (coarse.minutes, fine.minutes, coarse.networks, fine.networks) == (4.0, 4.0, 3, 3)
 
 
 class Bright(nn.Module):

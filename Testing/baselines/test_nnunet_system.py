@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ICHSegmentationLib.baselines import nnunet
-from ICHSegmentationLib.baselines.nnunet import NnUNet, NnUNetSettings
-from ICHSegmentationLib.baselines.nnunet_files import PlanSettings, nnunet_folders, read_plans
+from ICHSegmentationLib.baselines.cases import prepare_cases
+from ICHSegmentationLib.baselines.nnunet import NnUNet, NnUNetSettings, refuse_minutes_alone
+from ICHSegmentationLib.baselines.nnunet_files import PlanSettings, nnunet_folders, read_plans, stamp_of
+from ICHSegmentationLib.baselines.preparation import densities
 from ICHSegmentationLib.baselines.system import Budget
-from ICHSegmentationLib.data.nnunet import LabelledScan
+from ICHSegmentationLib.data.nnunet import LabelledScan, read_raw
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.checkpoint import kept_weights
 from ICHSegmentationLib.training.loop import Progress, Sitting
@@ -29,6 +33,32 @@ def test_without_the_package_a_sentence_says_how_to_get_it(raw: Path, tmp_path: 
     with pytest.raises(InputError, match="needs the package nnunetv2, which is not installed; `make nnunet`"):
         SMALL.train(raw, tmp_path / "run", Budget(steps=1), CPU, seed=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_minutes_without_steps_are_refused() -> None:
+    for budget in (Budget(minutes=9.0, steps=4), Budget()):
+        refuse_minutes_alone(budget)
+    with pytest.raises(InputError, match="and 9 minutes tell no number of them: give --steps as well"):
+        refuse_minutes_alone(Budget(minutes=9.0))
+
+
+def test_what_is_prepared_is_known_by_its_files_and_masks(raw: Path, tmp_path: Path) -> None:
+    data, masks = shutil.copytree(raw, tmp_path / "raw"), tmp_path / "masks"
+    masks.mkdir()
+    for number in range(3):
+        np.save(masks / f"case_{number}.npy", np.zeros(3, np.uint8))
+
+    def stamp() -> dict:
+        return json.loads(json.dumps(stamp_of(prepare_cases(read_raw(data), tmp_path / "cases", densities), [masks])))
+
+    before = stamp()
+    np.save(masks / "case_1.npy", np.zeros(3, np.uint8))  # written again, but the same
+    assert stamp() == before
+    np.save(masks / "case_1.npy", np.ones(3, np.uint8))
+    other_mask = stamp()
+    assert other_mask != before
+    os.utime(data / "labelsTr/case_2.nii.gz", ns=(1, 1))
+    assert stamp() != other_mask
 
 
 def test_nnunets_environment_and_words_are_its_own(
@@ -64,6 +94,10 @@ def test_the_network_is_nnunets_full_resolution_plan(run: Path) -> None:
 def test_folds_predict_together_on_the_scans_own_voxels(run: Path, scans: list[LabelledScan]) -> None:
     predictor, volume = SMALL.load(run, CPU), scans[1].volume
     assert len(predictor.folds.weights) == 2
+    network = predictor.folds.predictor.network
+    assert predictor.parameters == 2 * sum(value.numel() for value in network.parameters())
+    named = sum(value.numel() for weights in predictor.folds.weights for value in weights.values())
+    assert predictor.parameters < named  # some twice
     probability = predictor.probability(volume)
     assert probability.shape == volume.hu.shape
     assert 0 <= probability.min() < probability.max() <= 1

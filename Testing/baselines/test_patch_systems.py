@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import torch
 from baselines.conftest import small_systems
 from helpers import head_with_ball
 
+from ICHSegmentationLib.baselines import patch_system
+from ICHSegmentationLib.baselines.cases import prepare_cases
 from ICHSegmentationLib.baselines.patch_system import PatchSystem
 from ICHSegmentationLib.baselines.runs import Shares, changed, from_json, trained_networks
 from ICHSegmentationLib.baselines.se_system import GironaSettings, se_unet
@@ -127,16 +131,84 @@ def test_a_run_stopped_in_a_first_network_ends_like_one_that_was_not(raw: Path, 
         assert torch.equal(vector(out / network), vector(tmp_path / "whole" / network))
 
 
-def test_minutes_that_one_network_leaves_go_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minutes_that_one_network_leaves_go_to_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    shares = Shares(10.0)
-    assert shares.next(5) == 2.0
+    shares = Shares(10.0, tmp_path)
+    assert shares.next(0, 5) == 2.0
     now[0] += 60.0  # it took one of its two
-    assert shares.next(4) == 9 / 4
+    shares.note()
+    assert shares.next(1, 5) == 9 / 4
     now[0] += 100 * 60.0
-    assert shares.next(3) == 0.0
-    assert Shares(math.inf).next(8) == math.inf
+    shares.note()
+    assert shares.next(2, 5) == 0.0
+    assert Shares(math.inf, tmp_path).next(0, 8) == math.inf
+
+
+def test_all_sittings_at_a_run_have_one_budget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    first = Shares(10.0, tmp_path)
+    for network in (0, 1):
+        minutes = first.next(network, 2)
+        now[0] += 60 * (minutes if network == 0 else 4)
+        first.note()
+    now[0] += 3600  # killed in its ninth minute, and gone on with an hour later
+    second = Shares(10.0, tmp_path)
+    assert [second.next(network, 2) for network in (0, 1)] == [0.0, 1.0]
+    assert second.used_minutes == 9.0
+    assert Shares(20.0, tmp_path).next(0, 2) == 5.0  # a larger budget is a whole one
+
+
+def test_preparation_takes_no_minutes_of_training(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*arguments: object) -> list:
+        cases = prepare_cases(*arguments)  # type: ignore[arg-type]
+        time.sleep(1.0)
+        return cases
+
+    monkeypatch.setattr(patch_system, "prepare_cases", slowly)
+    SYSTEMS["scan-e3nn"].train(raw, tmp_path, Budget(steps=1, minutes=0.01, networks=1), CPU, seed=0)
+    assert kept_weights(tmp_path / "network_0")[1] == 1
+
+
+def test_a_network_that_saw_no_step_is_not_judged(raw: Path, tmp_path: Path) -> None:
+    system = SYSTEMS["scan-e3nn"]
+    system.train(raw, tmp_path, Budget(steps=1, networks=2, minutes=1e-9), CPU, seed=0)
+    assert len(list(tmp_path.glob("network_*"))) == 2
+    with pytest.raises(InputError, match=r"none of the 2 networks .* has seen a step"):
+        system.load(tmp_path, CPU)
+    system.train(raw, tmp_path, Budget(steps=1, networks=1), CPU, seed=0)
+    assert [folder.name for folder in trained_networks(tmp_path)] == ["network_0"]
+    assert len(system.load(tmp_path, CPU).networks) == 1
+
+
+def test_more_networks_than_the_papers_are_trained_and_told(raw: Path, tmp_path: Path) -> None:
+    system = SYSTEMS["so3-steerable"]
+    assert system.settings.training.networks == 1
+    system.train(raw, tmp_path, Budget(steps=1, networks=2), CPU, seed=0)
+    assert len(trained_networks(tmp_path)) == 2
+    assert json.loads((tmp_path / "run.json").read_text())["networks"] == 2
+
+
+@pytest.mark.parametrize("name", ["scan-e3nn", "so3-steerable"])
+def test_a_batch_of_several_cases_is_refused_where_kernels_are_in_mm(name: str, raw: Path, tmp_path: Path) -> None:
+    system = SYSTEMS[name]
+    several = dataclasses.replace(system, settings=changed(system.settings, {"training": {"patches_per_step": 2}}))
+    with pytest.raises(InputError, match=r"patches_per_step must be 1; found 2\. Set batches_per_step to 2"):
+        several.train(raw, tmp_path, Budget(steps=1), CPU, seed=0)
+
+
+def test_cases_of_one_head_lie_on_one_side(raw: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(raw, tmp_path / "raw")
+    (data / "groups.json").write_text('{"case_0": "head", "case_2": "head"}')
+    for seed in range(4):
+        out = tmp_path / f"run_{seed}"
+        SYSTEMS["scan-e3nn"].train(data, out, Budget(steps=1, networks=1), CPU, seed)
+        seen = json.loads((out / "network_0/config.json").read_text())["cases"]
+        assert seen in (["case_0", "case_2"], ["case_1"])
+    (data / "groups.json").write_text('{"case_0": "head", "case_1": "head", "case_2": "head"}')
+    with pytest.raises(InputError, match="are of one head"):
+        SYSTEMS["scan-e3nn"].train(data, tmp_path / "other", Budget(steps=1), CPU, seed=0)
 
 
 def test_minutes_end_a_training(raw: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 from helpers import head_with_ball
 
 from ICHSegmentationLib.baselines.cases import TrainingCase
-from ICHSegmentationLib.baselines.mirror import mirrored_onto_itself
+from ICHSegmentationLib.baselines.mirror import left_right_axis, mirrored_onto_itself
 from ICHSegmentationLib.baselines.patches import Entry, Patch, draw_batch, unchanged
+from ICHSegmentationLib.baselines.preparation import restored
 from ICHSegmentationLib.baselines.se_system import (
     GironaSettings,
     dice_and_cross_entropy,
@@ -38,7 +39,7 @@ def case(bleed_ml: float = 1.0, name: str = "case") -> TrainingCase:
     brain = np.zeros(label.shape, bool)
     brain[20:35, 10:25, 3:6] = True
     bleed, inside = (np.flatnonzero(mask).astype(np.int32) for mask in (label == 1, brain))
-    return TrainingCase(name, inputs, label, bleed, inside, SPACING_MM, -5.0, bleed_ml)
+    return TrainingCase(name, inputs, label, bleed, inside, SPACING_MM, -5.0, bleed_ml, name, [])
 
 
 def test_half_of_the_patches_are_centred_on_bleed_and_half_in_the_brain() -> None:
@@ -134,23 +135,34 @@ def test_the_tenth_is_of_volume_where_slices_are_uneven() -> None:
 
 def test_every_case_is_validated_on_once() -> None:
     for cases, folds in ((11, 5), (3, 5)):
-        held_out = [fold(cases, member, 0, folds)[1] for member in range(min(cases, folds))]
+        groups = [str(index) for index in range(cases)]
+        held_out = [fold(groups, member, 0, folds)[1] for member in range(min(cases, folds))]
         assert sorted(index for out in held_out for index in out) == list(range(cases))
-        assert all(len(seen) + len(out) == cases for seen, out in (fold(cases, m, 0, folds) for m in range(folds)))
+        assert all(len(seen) + len(out) == cases for seen, out in (fold(groups, m, 0, folds) for m in range(folds)))
 
 
 def test_members_see_a_random_share_of_the_cases() -> None:
-    seen, left = random_subset(100, 3, 0, 0.8)
+    groups = [str(index) for index in range(100)]
+    seen, left = random_subset(groups, 3, 0, 0.8)
     assert (len(seen), len(left)) == (80, 20)
     assert sorted(seen + left) == list(range(100))
-    assert random_subset(100, 4, 0, 0.8)[0] != seen
-    assert random_subset(100, 3, 0, 0.8)[0] == seen
+    assert random_subset(groups, 4, 0, 0.8)[0] != seen
+    assert random_subset(groups, 3, 0, 0.8)[0] == seen
+
+
+def test_no_split_parts_a_head() -> None:
+    heads = [f"head {index % 4}" for index in range(14)]
+    for seen, left in (*(fold(heads, member, 0, 5) for member in range(5)), random_subset(heads, 0, 0, 0.8)):
+        assert sorted(seen + left) == list(range(14))
+        assert {heads[index] for index in seen}.isdisjoint(heads[index] for index in left)
+        assert seen
+        assert left
 
 
 def test_the_mirror_image_is_laid_onto_the_scan() -> None:
     shifted = head_with_ball((3.0, 3.0, 6.0), centre_mm=(30.0, 0.0, 0.0)).hu
     shifted = np.roll(shifted, 4, axis=0)  # 12 mm aside: reversing alone would put it 24 mm off
-    laid = mirrored_onto_itself(shifted, (3.0, 3.0, 6.0))
+    laid = mirrored_onto_itself(shifted, (3.0, 3.0, 6.0), 0)
     assert laid.shape == shifted.shape
     bone, reversed_bone, laid_bone = shifted > 500, shifted[::-1] > 500, laid > 500
 
@@ -166,11 +178,24 @@ def test_the_mirror_image_is_laid_onto_the_scan() -> None:
 def test_a_real_head_that_lies_askew_is_laid_onto_itself(shared_data: Path) -> None:
     grid = RegularGrid(read_volume(shared_data / "head-ct-dicom"))
     hu = grid.forward(grid.volume.hu)[::2, ::2]
-    laid = mirrored_onto_itself(hu, (2 * grid.spacing_mm[0], 2 * grid.spacing_mm[1], grid.spacing_mm[2]))
+    laid = mirrored_onto_itself(hu, (2 * grid.spacing_mm[0], 2 * grid.spacing_mm[1], grid.spacing_mm[2]), 0)
     bone, before, after = (image > 300 for image in (hu, hu[::-1], laid))
     dice = [2 * (bone & other).sum() / (bone.sum() + other.sum()) for other in (before, after)]
     assert dice[0] < 0.6
     assert dice[1] > 0.75
+
+
+def test_left_meets_right_whatever_the_order_of_the_axes_in_the_file() -> None:
+    volume = head_with_ball((6.0, 5.0, 10.0), centre_mm=(30.0, 20.0, 0.0))
+    swapped = Volume(np.asfortranarray(volume.hu.transpose(1, 0, 2)), volume.affine[:, [1, 0, 2, 3]])
+    mirrors = []
+    for each in (volume, swapped):
+        grid = RegularGrid(each)
+        mirrors.append(restored(stripped(each, symmetric=True).inputs[1], each))
+        assert left_right_axis(grid.affine) == (0 if each is volume else 1)
+    apart = np.abs(mirrors[1].transpose(1, 0, 2) - mirrors[0])
+    assert np.quantile(apart, 0.95) < 0.5
+    assert apart.mean() < 0.1
 
 
 def test_the_mirror_image_is_a_second_channel() -> None:

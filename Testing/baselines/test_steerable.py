@@ -32,7 +32,7 @@ def test_scans_recipe_is_the_papers() -> None:
     assert (training.patches_per_step, training.average_epsilon, training.patience) == (1, 5e-5, None)
     assert (settings.tiling.patch, settings.tiling.margin) == ((144, 144, 13), (22, 22, 2))
     recipe = scan_e3nn().recipe_of(settings)
-    assert [len(part) for part in recipe.split(100, 3, 0)] == [80, 20]
+    assert [len(part) for part in recipe.split([str(case) for case in range(100)], 3, 0)] == [80, 20]
     assert recipe.optimizer is torch.optim.Adam
 
 

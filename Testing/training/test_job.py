@@ -20,7 +20,14 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.procedural import procedural_labels
 from ICHSegmentationLib.training.checkpoint import kept_weights
-from ICHSegmentationLib.training.lease import LARGEST_WEIGHTS_BYTES, Deadline, pack_runs, pack_weights, unpack_runs
+from ICHSegmentationLib.training.lease import (
+    LARGEST_WEIGHTS_BYTES,
+    Deadline,
+    claim_run,
+    pack_runs,
+    pack_weights,
+    unpack_runs,
+)
 from ICHSegmentationLib.training.packing import LabelledHead, pack_heads, unpack_heads
 from ICHSegmentationLib.training.pool import StoredCase
 from ICHSegmentationLib.training.tensor_file import load_tensors, save_tensors
@@ -73,9 +80,28 @@ def test_a_lease_is_trained_tested_and_brought_home_and_the_next_goes_on(tmp_pat
     )
     assert b"member 0 stands at step 4" in again.stdout
     unpack_runs(home / "runs.zip", tmp_path / "runs")
+    refused = subprocess.run(
+        [*command, "--simulation-seed", "98"], cwd=tmp_path, env=bare_environment(), check=False, capture_output=True
+    )
+    assert refused.returncode != 0
+    assert b"member_0 was begun with simulation seed 97; this lease has simulation seed 98" in refused.stdout
     bundle = ["bundle", str(tmp_path / "runs" / "member_0"), "--out", str(tmp_path / "bundle"), "--name", "lease"]
     assert main([*bundle, "--version", "0", "--trained-on", "one case"]) == 0
     assert load_bundle(tmp_path / "bundle").info.name == "lease"
+
+
+def test_a_lease_with_other_heads_held_out_is_refused(tmp_path: Path) -> None:
+    origin = {"simulation seed": 1, "heads": ["a", "b"], "heads held out": ["c"]}
+    run = tmp_path / "member_0"
+    claim_run(run, origin)
+    claim_run(run, origin)
+    save_tensors(run / "checkpoint.safetensors", {"network/w": torch.zeros(1)}, {"step": "1"})
+    pack_runs([run], tmp_path / "runs.zip")
+    unpack_runs(tmp_path / "runs.zip", tmp_path / "next")
+    with pytest.raises(InputError, match=r"begun with heads \['a', 'b'\], heads held out \['c'\]; this lease has"):
+        claim_run(tmp_path / "next/member_0", {**origin, "heads": ["a"], "heads held out": ["b", "c"]})
+    with pytest.raises(InputError, match="begun with simulation seed 1; this lease has simulation seed 2"):
+        claim_run(tmp_path / "next/member_0", {**origin, "simulation seed": 2})
 
 
 def bare_environment() -> dict[str, str]:

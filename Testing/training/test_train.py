@@ -58,6 +58,15 @@ def test_a_run_of_another_network_is_not_continued(cases: TrainingCases, tmp_pat
         train(other, cases, tmp_path / "run", sitting=Sitting(resume=True))
 
 
+def test_a_training_that_is_refused_leaves_the_note_of_the_cases_alone(cases: TrainingCases, tmp_path: Path) -> None:
+    train(dataclasses.replace(CONFIG, steps=1), cases, tmp_path / "run")
+    noted = (tmp_path / "run" / "cases.json").read_text()
+    for config, sitting in ((dataclasses.replace(CONFIG, seed=9), Sitting(resume=True)), (CONFIG, Sitting())):
+        with pytest.raises(InputError):
+            train(config, TrainingCases(cases.training[:1]), tmp_path / "run", sitting=sitting)
+        assert (tmp_path / "run" / "cases.json").read_text() == noted
+
+
 def test_a_run_that_goes_on_with_other_cases_says_so(
     cases: TrainingCases, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
