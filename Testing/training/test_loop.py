@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from systems import Optimizer, tiny_system
@@ -17,7 +18,7 @@ from torch import nn
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, kept_weights
-from ICHSegmentationLib.training.loop import LoopConfig, Progress, Sitting, own_numbers, train_system
+from ICHSegmentationLib.training.loop import LoopConfig, Progress, Sitting, flushed_denormals, own_numbers, train_system
 from ICHSegmentationLib.training.processes import Processes
 from ICHSegmentationLib.training.tensor_file import load_tensors
 
@@ -189,3 +190,10 @@ def test_a_checkpoint_holds_no_more_than_it_needs(tmp_path: Path) -> None:
     train_system(tiny_system(average=False), LoopConfig(2), {}, tmp_path)
     tensors, _ = load_tensors(tmp_path / CHECKPOINT)
     assert {name.split("/")[0] for name in tensors} == {"network", "optimizer"}
+
+
+def test_the_processor_counts_as_before_when_training_is_over() -> None:
+    smallest = np.nextafter(0.0, 1.0)
+    with flushed_denormals():
+        assert smallest * np.float64(1) == 0
+    assert smallest * np.float64(1) > 0
