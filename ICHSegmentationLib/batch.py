@@ -251,6 +251,10 @@ class Batch:
             except ICHError as error:
                 self.fail(str(error))
                 return
+            except (OSError, ValueError, RuntimeError) as error:  # whatever Slicer or the disk refuses
+                logger.exception("a result could not be taken")
+                self.fail(f"the result could not be taken: {error}")
+                return
             seconds = time.monotonic() - self.started
             self.finish(Row.of_result(self.current.name, message["statistics"], seconds))
         elif kind == "error":

@@ -25,12 +25,14 @@ class Finding:
         lesions: as they are now, largest first.
         threshold: at which the probability is cut now.
         edited: whether the mask was changed by hand since.
+        segments: names of the segments that were measured together.
     """
 
     statistics: dict[str, Any]
     lesions: list[Lesion]
     threshold: float
     edited: bool = False
+    segments: tuple[str, ...] = ()
 
     @classmethod
     def of_run(cls, statistics: dict[str, Any]) -> Finding:
@@ -49,7 +51,8 @@ class Finding:
     def state(self) -> str:
         """What was done to the ensemble's answer, in words; empty if nothing."""
         if self.edited:
-            return "edited by hand"
+            together = f", {len(self.segments)} segments together: {', '.join(self.segments)}"
+            return "edited by hand" + together * (len(self.segments) > 1)
         return "" if self.is_of_run else f"cut at {self.threshold:.2f} instead of {self.statistics['threshold']:.2f}"
 
     @property

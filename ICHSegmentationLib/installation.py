@@ -53,6 +53,8 @@ class Installation:
         """Why no scan can be segmented, in a sentence; empty if one can."""
         if self.versions["torch"] is None:
             return "PyTorch is not installed; open Set-up and click Install."
+        if self.missing and not self.to_install:
+            return f"This Slicer's own {', '.join(self.missing)} is missing or too old; a newer Slicer is wanted."
         if self.missing:
             return f"Missing or too old: {', '.join(self.missing)}; open Set-up and click Install."
         return sentence(self.bundle_problem)

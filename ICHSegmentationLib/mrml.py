@@ -26,6 +26,8 @@ from ICHSegmentationLib.terminology import (
     SEGMENT_NAME,
     SEGMENT_TAGS,
     SEMIAUTOMATIC,
+    TYPE_HEMORRHAGE,
+    TYPE_TISSUE,
 )
 
 IMAGE_POSITION = "0020,0032"
@@ -125,7 +127,11 @@ def add_segmentation(volume_node: Any, mask: np.ndarray, name: str) -> Any:
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    set_mask(node, volume_node, mask)
+    try:
+        set_mask(node, volume_node, mask)
+    except RuntimeError:
+        slicer.mrmlScene.RemoveNode(node)
+        raise
     place_beside(volume_node, node)
     return node
 
@@ -168,13 +174,30 @@ def set_mask(segmentation_node: Any, volume_node: Any, mask: np.ndarray) -> None
         raise RuntimeError("Slicer did not take the mask into the segmentation.")
 
 
-def mask_of(segmentation_node: Any, volume_node: Any) -> np.ndarray:
-    """All segments of a segmentation node together on the voxels of a volume node, bool [z, y, x]."""
+def bleed_segments(segmentation_node: Any) -> dict[str, str]:
+    """The segments that count as bleed, names by id: all but those whose terminology says that they are another thing.
+
+    A segment that the user adds is called "Tissue" by Slicer until its type is chosen, and counts.
+    """
     segmentation = segmentation_node.GetSegmentation()
+    found = {}
+    for index in range(segmentation.GetNumberOfSegments()):
+        identifier = segmentation.GetNthSegmentID(index)
+        segment = segmentation.GetSegment(identifier)
+        entry = vtk.mutable("")
+        segment.GetTag(segment.GetTerminologyEntryTagName(), entry)
+        parts = str(entry).split("~")  # context, category, type, modifier, ...
+        code = parts[2].split("^")[1] if len(parts) > 2 and "^" in parts[2] else ""
+        if code in ("", TYPE_TISSUE, TYPE_HEMORRHAGE):
+            found[identifier] = segment.GetName()
+    return found
+
+
+def mask_of(segmentation_node: Any, volume_node: Any) -> np.ndarray:
+    """The `bleed_segments` of a segmentation node together on the voxels of a volume node, bool [z, y, x]."""
     shape = volume_node.GetImageData().GetDimensions()[::-1]
     mask = np.zeros(shape, bool)
-    for index in range(segmentation.GetNumberOfSegments()):
-        segment = segmentation.GetNthSegmentID(index)
+    for segment in bleed_segments(segmentation_node):
         mask |= slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment, volume_node) > 0
     return mask
 

@@ -7,6 +7,7 @@ DISCLAIMER = "Research use only, not for clinical use."
 ALGORITHM = "ICHSegmentation"
 SEGMENT_ID = SEGMENT_NAME = "Hemorrhage"
 SEGMENT_COLOR_RGB = (188, 65, 28)  # that of the terminology's entry, 0..255
+TYPE_HEMORRHAGE, TYPE_TISSUE = "50960005", "85756007"  # SNOMED CT; the second is Slicer's for a new segment
 TERMINOLOGY = (  # an entry of Slicer's General Anatomy list
     "Segmentation category and type - 3D Slicer General Anatomy list"
     "~SCT^49755003^Morphologically Altered Structure~SCT^50960005^Hemorrhage~^^"

@@ -74,7 +74,9 @@ class TinyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         self.parameters = Parameters(TinyLogic().getParameterNode())
-        self.tag = self.parameters.connectGui(self.ui)
+        named = {w.property("SlicerParameterName"): w for w in vars(self.ui).values()}
+        named.pop(None)
+        self.tag = self.parameters.connectParametersToGui(named)
 
     def exit(self):
         self.seen.append("exit")
@@ -289,12 +291,21 @@ def test_parameters_start_anew_with_the_scene_and_rest_when_disconnected(tiny: A
     tiny.widget.parameters.threshold = 0.75
     slicer.mrmlScene.Clear()
     assert tiny.widget.parameters.threshold == tiny.widget.ui.threshold.value == 0.5
-    tag = tiny.widget.parameters.connectGui(tiny.widget.ui)
+    threshold = {"threshold": tiny.widget.ui.threshold}
+    tag = tiny.widget.parameters.connectParametersToGui(threshold)
     for connected in (tag, tiny.widget.tag):
         tiny.widget.parameters.disconnectGui(connected)
     tiny.widget.ui.threshold.value = 0.1
     assert tiny.widget.parameters.threshold == 0.5
-    tiny.widget.tag = tiny.widget.parameters.connectGui(tiny.widget.ui)
+    tiny.widget.tag = tiny.widget.parameters.connectParametersToGui(threshold)
+
+
+def test_as_in_slicer_connecting_by_property_gives_no_tag_back(tiny: Any) -> None:
+    tiny.widget.parameters.disconnectGui(tiny.widget.tag)
+    assert tiny.widget.parameters.connectGui(tiny.widget.ui) is None
+    tiny.widget.ui.threshold.value = 0.3
+    assert tiny.widget.parameters.threshold == 0.3
+    tiny.widget.tag = 0
 
 
 @pytest.mark.parametrize(

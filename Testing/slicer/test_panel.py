@@ -253,3 +253,39 @@ def test_of_a_sequence_the_frame_that_is_shown_is_segmented(panel: Any) -> None:
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     wait_for_end(panel)
     assert "changed while it was segmented" in panel.ui.problemLabel.text
+
+
+def test_a_scene_that_is_loaded_while_the_panel_is_open_brings_its_card_back(segmented: Any, tmp_path: Path) -> None:
+    found = segmented.found.volume_ml
+    scene = str(tmp_path / "scene.mrb")
+    assert slicer.mrmlScene.WriteToMRB(scene)
+    slicer.mrmlScene.Clear()
+    assert not is_shown(segmented.ui.resultBox)
+    slicer.mrmlScene.ReadFromMRB(scene)
+    assert is_shown(segmented.ui.resultBox)
+    assert segmented.found.volume_ml == pytest.approx(found, abs=0.01)
+    assert segmented.ui.segmentButton.enabled, segmented.ui.segmentButton.toolTip
+
+
+def test_a_ct_that_comes_while_the_panel_is_open_is_chosen(panel: Any) -> None:
+    slicer.mrmlScene.Clear()
+    assert panel.parameters.inputVolume is None
+    volume = add_volume("late")
+    slicer.app.wait_until(lambda: panel.parameters.inputVolume is volume, 10)
+    assert panel.ui.segmentButton.enabled, panel.ui.segmentButton.toolTip
+
+
+def test_a_result_that_slicer_does_not_take_is_told_and_leaves_the_scene_as_it_was(
+    panel: Any, ct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*arguments: Any) -> None:
+        raise RuntimeError("Slicer did not take the mask into the segmentation.")
+
+    monkeypatch.setattr("ICHSegmentationLib.mrml.set_mask", refuses)
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    run(panel)
+    assert "did not take the mask" in panel.ui.problemLabel.text
+    assert "Traceback" in panel.details
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before
+    assert panel.parameters.segmentation is None
+    assert panel.ui.segmentButton.text == "Segment"

@@ -196,6 +196,7 @@ def test_undo_takes_the_last_run_back_in_one_step(segmented: Any, ct: Any) -> No
     run(segmented)
     smaller(segmented)
     made = [segmented.parameters.segmentation, segmented.parameters.table, segmented.parameters.probability]
+    slicer.app.answers["confirmOkCancelDisplay"] = True
     segmented.ui.undoButton.click()
     assert not any(slicer.mrmlScene.IsNodePresent(node) for node in made)
     assert segmented.parameters.segmentation is first
@@ -285,3 +286,59 @@ def test_the_segment_says_what_it_is_and_that_a_program_made_it(segmented: Any) 
     )
     assert reference is segmented.parameters.scan
     assert mask_of(segmented.parameters.segmentation, segmented.parameters.scan).any()
+
+
+EDEMA = (
+    "Segmentation category and type - 3D Slicer General Anatomy list"
+    "~SCT^49755003^Morphologically Altered Structure~SCT^79654002^Edema~^^~^^~^^"
+)
+
+
+def draw_segment(panel: Any, name: str, terminology: str, drawn: np.ndarray) -> None:
+    """A second segment, as a reader would add it in the Segment Editor."""
+    segmentation = panel.parameters.segmentation
+    identifier = segmentation.GetSegmentation().AddEmptySegment(name, name)
+    if terminology:
+        segmentation.GetSegmentation().GetSegment(identifier).SetTag("TerminologyEntry", terminology)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        drawn.astype(np.uint8), segmentation, identifier, panel.parameters.scan
+    )
+
+
+def far_block(panel: Any) -> np.ndarray:
+    drawn = np.zeros(mask(panel).shape, bool)
+    drawn[2:6, 20:24, 20:24] = True
+    return drawn & ~mask(panel)
+
+
+def test_a_segment_that_says_it_is_something_else_is_not_counted_as_bleed(segmented: Any) -> None:
+    before = segmented.found.volume_ml
+    draw_segment(segmented, "Edema", EDEMA, far_block(segmented))
+    settle(segmented)
+    assert segmented.found.volume_ml == pytest.approx(before, abs=0.01)
+
+
+def test_a_second_segment_of_bleed_is_counted_named_and_stays_when_the_threshold_moves(segmented: Any) -> None:
+    before, block = segmented.found.volume_ml, far_block(segmented)
+    draw_segment(segmented, "Left one", "", block)
+    settle(segmented)
+    assert segmented.found.volume_ml == pytest.approx(before + block.sum() * VOXEL_ML, rel=1e-3)
+    assert "2 segments together: Hemorrhage, Left one" in segmented.ui.cardLabel.text
+    slicer.app.answers["confirmOkCancelDisplay"] = True
+    threshold = segmented.parameters.threshold
+    for value in (0.3, threshold):
+        segmented.ui.thresholdSlider.value = value
+        settle(segmented)
+        assert "edited by hand" in segmented.ui.cardLabel.text
+    assert segmented.found.volume_ml == pytest.approx(before + block.sum() * VOXEL_ML, rel=1e-3)
+
+
+def test_undo_asks_before_it_removes_what_was_drawn_by_hand(segmented: Any) -> None:
+    smaller(segmented)
+    settle(segmented)
+    slicer.app.answers["confirmOkCancelDisplay"] = False
+    segmented.ui.undoButton.click()
+    assert segmented.parameters.segmentation is not None
+    slicer.app.answers["confirmOkCancelDisplay"] = True
+    segmented.ui.undoButton.click()
+    assert segmented.parameters.segmentation is None

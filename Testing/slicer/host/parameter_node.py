@@ -170,12 +170,12 @@ class ParameterNode:
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode, self._ties, self._showing = parameterNode, {}, False
-        for field in self.allParameters.values():
-            field.read(parameterNode)
+        self._values = {}
+        self._read()
         parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, functools.partial(_show, weakref.ref(self)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.allParameters and name not in ("parameterNode", "_ties", "_showing"):
+        if name not in self.allParameters and name not in ("parameterNode", "_ties", "_showing", "_values"):
             raise AttributeError(f"{type(self).__name__} has no field {name}")
         super().__setattr__(name, value)
 
@@ -184,16 +184,30 @@ class ParameterNode:
             return getattr(self.parameterNode, name)
         raise AttributeError(f"{type(self).__name__} has no field {name}")
 
-    def connectGui(self, gui: Any) -> int:
-        """Tie the widgets whose dynamic property SlicerParameterName names a field; returns a tag for disconnectGui."""
+    def _read(self) -> None:
+        """Slicer keeps the values, and reads them anew when the node says that it was modified, not before."""
+        self._values = {name: field.read(self.parameterNode) for name, field in self.allParameters.items()}
+
+    def connectGui(self, gui: Any) -> None:
+        """Tie the widgets whose dynamic property SlicerParameterName names a field.
+
+        Slicer's loses the tag for disconnectGui on its way out (pull request 8667), and so does this one.
+        """
         named = [(widget.property("SlicerParameterName"), widget) for widget in vars(gui).values()]
         named = [(name, widget) for name, widget in named if name is not None]
         names = [name for name, _ in named]
         for name in names:
             if name not in self.allParameters or names.count(name) > 1:  # of two widgets Slicer would forget one
                 raise ValueError(f"{type(self).__name__} has no field {name}, or it is tied twice")
-        tag = max(self._ties, default=0) + 1
-        self._ties[tag] = [self._connect(name, widget) for name, widget in named]
+        self.connectParametersToGui(dict(named))
+
+    def connectParametersToGui(self, widgets: dict[str, Any]) -> int:
+        """Tie fields to widgets; returns a tag for disconnectGui, the first of which is 0."""
+        for name in widgets:
+            if name not in self.allParameters:
+                raise ValueError(f"{type(self).__name__} has no field {name}")
+        tag = max(self._ties, default=-1) + 1
+        self._ties[tag] = [self._connect(name, widget) for name, widget in widgets.items()]
         return tag
 
     def _connect(self, name: str, widget: Any) -> tuple[str, Tie, Callable]:
@@ -215,7 +229,10 @@ class ParameterNode:
 def _show(reference: weakref.ref, *_: Any) -> None:
     """Bring the tied widgets up to date, if the wrapper still lives: the node may outlive it."""
     wrapper = reference()
-    if wrapper is None or wrapper._showing:
+    if wrapper is None:
+        return
+    wrapper._read()
+    if wrapper._showing:
         return
     wrapper._showing = True
     try:
@@ -234,7 +251,9 @@ def parameterNodeWrapper(cls: type) -> type:
 
 
 def _attribute(field: Field) -> property:
-    return property(
-        lambda self: field.read(self.parameterNode),
-        lambda self, value: field.write(self.parameterNode, value),
-    )
+    def put(self: ParameterNode, value: Any) -> None:
+        field.check(value)
+        self._values[field.name] = value  # before the node tells of it
+        field.write(self.parameterNode, value)
+
+    return property(lambda self: self._values[field.name], put)
