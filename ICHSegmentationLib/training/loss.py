@@ -24,6 +24,21 @@ def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor, counted: 
     return cross_entropy(logits, target, counted) + soft_dice(logits, target, counted)
 
 
+def tversky(
+    logits: torch.Tensor, target: torch.Tensor, counted: torch.Tensor, missed: float = 0.7, smooth: float = 20.0
+) -> torch.Tensor:
+    """1 - Tversky index: Dice in which missed bleed weighs `missed`, false bleed the rest (Salehi et al. 2017)."""
+    probability = torch.sigmoid(logits)
+    overlap = (probability * target * counted).sum()
+    false_bleed = (probability * (1 - target) * counted).sum()
+    missed_bleed = ((1 - probability) * target * counted).sum()
+    return 1 - (overlap + smooth) / (overlap + (1 - missed) * false_bleed + missed * missed_bleed + smooth)
+
+
+def cross_entropy_and_tversky(logits: torch.Tensor, target: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(logits, target, counted) + tversky(logits, target, counted)
+
+
 def bleed_logit(logits: torch.Tensor) -> torch.Tensor:
     """[batch, classes, x, y, z] -> [batch, 1, x, y, z]: the logit of not being background.
 
@@ -34,4 +49,8 @@ def bleed_logit(logits: torch.Tensor) -> torch.Tensor:
     return logits[:, 1:].logsumexp(dim=1, keepdim=True) - logits[:, :1]
 
 
-LOSSES = {"cross_entropy": cross_entropy, "cross_entropy_and_dice": cross_entropy_and_dice}
+LOSSES = {
+    "cross_entropy": cross_entropy,
+    "cross_entropy_and_dice": cross_entropy_and_dice,
+    "cross_entropy_and_tversky": cross_entropy_and_tversky,
+}

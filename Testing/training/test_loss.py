@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ICHSegmentationLib.training.loss import cross_entropy, cross_entropy_and_dice, soft_dice
+from ICHSegmentationLib.training.loss import cross_entropy, cross_entropy_and_dice, soft_dice, tversky
 
 
 def test_cross_entropy_counts_only_what_counts() -> None:
@@ -25,3 +25,14 @@ def test_soft_dice_is_small_for_a_perfect_answer_and_calm_without_bleed() -> Non
     assert float(soft_dice(nothing - 20, nothing, counted)) < 1e-3
     both = cross_entropy_and_dice(target * 40 - 20, target, counted)
     assert float(both) == pytest.approx(0, abs=1e-3)
+
+
+def test_the_tversky_loss_minds_missed_bleed_more_than_as_much_false_bleed() -> None:
+    target, counted = torch.zeros(1000), torch.ones(1000)
+    target[:300] = 1
+    less, more = torch.zeros(1000), torch.zeros(1000)
+    less[:200], more[:400] = 1, 1
+    misses, overcalls = (float(tversky(answer * 40 - 20, target, counted)) for answer in (less, more))
+    assert misses > overcalls > 0.05
+    assert float(tversky(target * 40 - 20, target, counted)) < 1e-3
+    assert float(tversky(more * 40 - 20, target, (target == more).float())) < 1e-3
