@@ -116,8 +116,8 @@ def test_a_run_shows_stage_member_and_time_left_and_can_be_cancelled(panel: Any)
 
 def big_volume() -> Any:
     """The head on a grid that takes several tiles."""
-    node = add_volume("big", np.repeat(np.repeat(HEAD.hu, 5, axis=0), 5, axis=1))
-    node.SetSpacing(0.6, 0.6, 5.0)
+    node = add_volume("big", np.repeat(np.repeat(HEAD.hu, 8, axis=0), 8, axis=1))
+    node.SetSpacing(3.0 / 8, 3.0 / 8, 5.0)
     node.CreateDefaultDisplayNodes()
     return node
 

@@ -64,6 +64,8 @@ def held_out_scans(data: Path, count: int | None) -> list[LabelledScan]:
     """
     _, ignored = labels_of(read_description(data), data)
     part = "Ts" if (data / "labelsTs").is_dir() else "Tr"
+    if part == "Tr":
+        logger.warning("%s has no labelsTs: what was trained on its cases is judged on them too, and too well", data)
     scans = []
     for pair in find_pairs(data / f"labels{part}", data / f"labels{part}", data / f"images{part}")[:count]:
         assert pair.image is not None
