@@ -613,7 +613,7 @@ class ICHSegmentationTest(ScriptedLoadableModuleTest):
         try:
             self.test_a_generated_head_is_segmented()
         except unittest.SkipTest as reason:
-            self.delayDisplay(f"Skipped: {reason}")
+            self.delayDisplay(_("Skipped: {reason}").format(reason=reason))
 
     def test_a_generated_head_is_segmented(self) -> None:
         from ICHSegmentationLib.installation import look, read_requirements
