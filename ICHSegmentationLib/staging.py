@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ICHSegmentationLib.errors import OutputError
@@ -84,17 +84,28 @@ class Staging:
             remove(self.scratch)
 
 
+TRIES = 20
+
+
 def remove(folder: Path) -> None:
     """Removes a folder even while another thread goes on writing into it: a file takes its place meanwhile."""
     gone = folder.with_name(f"{folder.name}.gone")
-    try:
-        folder.rename(gone)
-        folder.touch()
-    except OSError:  # not there, or (Windows) with open files
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    shutil.rmtree(gone, ignore_errors=True)
-    folder.unlink()
+    for _ in range(TRIES):
+        try:
+            folder.rename(gone)
+            folder.touch(exist_ok=False)
+            break
+        except FileExistsError:  # the writer was quicker and has begun anew
+            shutil.rmtree(gone, ignore_errors=True)
+        except OSError:  # not there, or (Windows) with open files
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+    for _ in range(TRIES):  # what it was in the middle of writing may come after a first look
+        shutil.rmtree(gone, ignore_errors=True)
+        if not gone.exists():
+            break
+    with suppress(OSError):
+        folder.unlink()
 
 
 def partial_of(out: Path, process: int) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from worker_talk import STAGES, is_kind, is_stage, request, wait_for, write_scan
+from worker_talk import STAGES, has_reached, is_kind, request, wait_for, write_scan
 
 from ICHSegmentationLib.staging import RESULTS
 from ICHSegmentationLib.worker_process import LINES_KEPT, LONGEST_ERROR, MOST_WAITING, WorkerProcess
@@ -85,7 +85,7 @@ def test_killed_at_any_stage_nothing_hangs_and_nothing_is_left(scan: Path, small
         if moment == "starting":
             time.sleep(float(rng.uniform(0, 2.0)))
         else:
-            wait_for(worker, is_stage(moment) if moment in STAGES else is_kind(moment))
+            wait_for(worker, has_reached(moment) if moment in STAGES else is_kind(moment))
             time.sleep(float(rng.uniform(0, 0.15)))
         seen[moment] += 1
         if rng.random() < 0.7:  # a crash; otherwise the user cancels

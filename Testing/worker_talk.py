@@ -36,8 +36,9 @@ def is_kind(*kinds: str) -> Accepts:
     return lambda message: message["message"] in kinds
 
 
-def is_stage(stage: str) -> Accepts:
-    return lambda message: message.get("stage") == stage
+def has_reached(stage: str) -> Accepts:
+    """This stage or a later one: of progress that nobody fetched, the newest alone waits."""
+    return lambda message: message.get("stage") in STAGES[STAGES.index(stage) :] or message["message"] == "result"
 
 
 def wait_for(worker: WorkerProcess, done: Accepts, count: int = 1) -> list[dict[str, Any]]:

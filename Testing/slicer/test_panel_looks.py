@@ -96,7 +96,7 @@ def top_left(widget: Any, panel: Any) -> tuple[int, int]:
 
 def test_texts_of_the_panel_can_be_translated() -> None:
     """What a section shows of its own goes through `_`; sentences of the library are English everywhere."""
-    for path in (MODULE, LIBRARY / "batch_section.py", LIBRARY / "setup_section.py", LIBRARY / "wording.py"):
+    for path in (MODULE, *(LIBRARY / "panel" / f"{name}.py" for name in ("batch_section", "setup_section", "wording"))):
         source = path.read_text()
         assert "from slicer.i18n import tr as _" in source
         plain = re.findall(r"(?:text|toolTip|Display)\s*(?:=|\()\s*(f?\"[A-Z][^\"]{6,}\")", source)
