@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from ICHSegmentationLib.bundle import read_manifest
 from ICHSegmentationLib.errors import ICHError, InputError
-from ICHSegmentationLib.staging import told_as_output_error, whole_or_not_at_all
+from ICHSegmentationLib.staging import told_as_output_error, write_text
 from ICHSegmentationLib.terminology import DISCLAIMER
 from ICHSegmentationLib.worker_process import WorkerProcess
 
@@ -289,8 +289,7 @@ class Batch:
             STATE: json.dumps(state, indent=1),
         }
         for name, text in texts.items():
-            with whole_or_not_at_all(self.folder / name) as partial:
-                partial.write_text(text, encoding="utf-8")
+            write_text(self.folder / name, text)
 
     def table(self) -> str:
         """The content of `batch.csv`."""

@@ -21,7 +21,7 @@ from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.inference import Segmentation
 from ICHSegmentationLib.lesions import Lesion
 from ICHSegmentationLib.regular import RegularGrid
-from ICHSegmentationLib.staging import whole_or_not_at_all
+from ICHSegmentationLib.staging import whole_or_not_at_all, write_text
 from ICHSegmentationLib.terminology import DISCLAIMER, SEGMENT_COLOR_RGB, SEGMENT_ID, SEGMENT_NAME, SEGMENT_TAGS
 
 NIFTI_NOTES = {"ITK_FileNotes": DISCLAIMER}  # becomes the header's description
@@ -140,11 +140,6 @@ def write_files(folder: Path, segmentation: Segmentation, lesions: list[Lesion],
     figure = overview(segmentation, lesions, title)
     with whole_or_not_at_all(folder / "overview.png") as partial:
         figure.savefig(partial, format="png")
-
-
-def write_text(path: Path, text: str) -> None:
-    with whole_or_not_at_all(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def write_statistics(folder: Path, values: dict[str, Any]) -> None:

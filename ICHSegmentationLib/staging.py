@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ICHSegmentationLib.errors import OutputError
 
@@ -148,3 +150,15 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path.name} could not be written: {reason}.") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all; raises OutputError."""
+    with whole_or_not_at_all(path) as partial:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes a JSON file whole or not at all; raises OutputError."""
+    write_text(path, json.dumps(values, indent=1))

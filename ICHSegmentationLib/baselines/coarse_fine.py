@@ -30,7 +30,7 @@ from ICHSegmentationLib.baselines.nnunet_files import Plans, PlanSettings, prepa
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
 from ICHSegmentationLib.baselines.patches import Entry, Patch, Size
 from ICHSegmentationLib.baselines.preparation import Prepared, densities, restored
-from ICHSegmentationLib.baselines.runs import Shares, begin_run, number_of, read_settings, trained_networks, write_json
+from ICHSegmentationLib.baselines.runs import Shares, begin_run, number_of, read_settings, trained_networks
 from ICHSegmentationLib.baselines.splits import fold
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.baselines.tiled import at_any_spacing, run_tiles, uncleaned
@@ -42,6 +42,7 @@ from ICHSegmentationLib.patches import Tiling
 from ICHSegmentationLib.quality import mended_values
 from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.simulation.case import IGNORED
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.checkpoint import kept_weights
 from ICHSegmentationLib.training.loss import cross_entropy
 

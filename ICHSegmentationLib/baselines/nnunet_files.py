@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from ICHSegmentationLib.baselines.cases import TrainingCase
-from ICHSegmentationLib.baselines.runs import write_json
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.processes import started_together
 
 logger = logging.getLogger(__name__)

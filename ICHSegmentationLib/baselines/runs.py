@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run
 from ICHSegmentationLib.training.processes import Processes
 from ICHSegmentationLib.training.tensor_file import read_metadata
@@ -158,11 +159,3 @@ def changed(settings: Settings, values: dict[str, Any]) -> Settings:
 def as_tuples(value: Any) -> Any:
     """JSON's lists as tuples, all the way down."""
     return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=1))
-    partial.replace(path)

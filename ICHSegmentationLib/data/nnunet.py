@@ -20,6 +20,7 @@ import numpy as np
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.image_files import SUFFIXES, read_image_file, write_image_file
+from ICHSegmentationLib.staging import write_json
 
 CHANNEL = "_0000"
 IGNORE = "ignore"
@@ -256,14 +257,12 @@ def write_nnunet_raw(cases: Iterable[LabelledScan], folder: Path, labels: dict[s
         if case.group not in (None, case.name):
             groups[case.name] = case.group
     if groups:
-        (folder / GROUPS).write_text(json.dumps(groups, indent=1))
+        write_json(folder / GROUPS, groups)
     description = {
         "channel_names": {"0": "CT"},
         "labels": labels,
         "numTraining": count,
         "file_ending": ".nii.gz",
     }
-    partial = folder / "dataset.json.partial"
-    partial.write_text(json.dumps(description, indent=1))
-    partial.replace(folder / "dataset.json")
+    write_json(folder / "dataset.json", description)
     return count

@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ICHSegmentationLib.baselines.runs import from_json, write_json
+from ICHSegmentationLib.baselines.runs import from_json
 from ICHSegmentationLib.baselines.system import Budget, System
 from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.image_files import read_image_file, write_image_file
 from ICHSegmentationLib.memory import peak_memory_mb
+from ICHSegmentationLib.staging import write_json
 
 CATALOGUE = "ICHSegmentationLib.baselines.system:systems"
 

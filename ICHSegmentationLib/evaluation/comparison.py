@@ -21,13 +21,13 @@ from typing import Any
 
 import psutil
 
-from ICHSegmentationLib.baselines.runs import write_json
 from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.child import CATALOGUE, Job
 from ICHSegmentationLib.evaluation.evaluate import Evaluation, evaluate
 from ICHSegmentationLib.evaluation.pairs import Pair
 from ICHSegmentationLib.evaluation.split import Split
+from ICHSegmentationLib.staging import write_json
 
 WHERE = ("run", "report", "out")  # of a job: paths within the comparison's folder, which may be moved
 LOOK_SECONDS = 0.5  # between two looks at a child's memory

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ICHSegmentationLib.baselines.runs import write_json
 from ICHSegmentationLib.data.nnunet import CHANNEL, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, simulate
 from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import as_volume
 
 DESCRIPTION = "small_set.json"  # beside dataset.json: what was simulated

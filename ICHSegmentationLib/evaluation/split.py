@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ICHSegmentationLib.baselines.runs import write_json
 from ICHSegmentationLib.data.nnunet import CHANNEL, RawCase, RawDataset, files_of, read_description, read_raw
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.staging import write_json
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from ICHSegmentationLib.simulation.fields import Spacing, axis_coordinates_mm, blur, resize
+from ICHSegmentationLib.staging import whole_or_not_at_all
 
 
 class Tissue(IntEnum):
@@ -103,7 +104,9 @@ class Anatomy:
     spacing_mm: float
 
     def save(self, path: Path) -> None:
-        np.savez_compressed(path, tissue=self.tissue, distances=self.distances, spacing_mm=self.spacing_mm)
+        """Writes the file whole or not at all; raises OutputError."""
+        with whole_or_not_at_all(path) as partial:
+            np.savez_compressed(partial, tissue=self.tissue, distances=self.distances, spacing_mm=self.spacing_mm)
 
     @classmethod
     def load(cls, path: Path) -> Anatomy:

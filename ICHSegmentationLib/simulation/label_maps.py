@@ -26,9 +26,7 @@ def load_anatomies(label_maps: Path, cache: Path) -> list[Anatomy]:
         kept = cache / f"{file.name.split('.')[0]}.npz"
         if not kept.exists():
             logger.info("measuring %s", file.name)
-            partial = kept.with_suffix(".partial.npz")
-            read_label_map(file).save(partial)
-            partial.replace(kept)
+            read_label_map(file).save(kept)
         anatomies.append(Anatomy.load(kept))
     return anatomies
 

@@ -27,6 +27,7 @@ import torch
 
 from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.simulation.anatomy import Anatomy
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.cases import cases_of
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pack_weights, unpack_runs
@@ -203,9 +204,7 @@ def write_results(done: dict[str, Any], runs: list[Path], out: Path) -> None:
         except InputError as error:
             logger.error("%s: %s", name, error)
             (out / name).unlink(missing_ok=True)
-    partial = out / ".job.json.partial"
-    partial.write_text(json.dumps(done, indent=1))
-    partial.replace(out / "job.json")
+    write_json(out / "job.json", done)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ICHSegmentationLib.staging import whole_or_not_at_all
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,5 @@ def keep_rows_up_to(path: Path, step: int) -> None:
             # a row that a killed run did not finish is no row
             rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdigit()]
         kept += [row for row in rows if int(row[0]) <= step]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(partial, "w", newline="") as file:
+    with whole_or_not_at_all(path) as partial, open(partial, "w", newline="") as file:
         csv.writer(file).writerows(kept)
-    partial.replace(path)

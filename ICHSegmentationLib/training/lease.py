@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.staging import whole_or_not_at_all, write_json
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.tensor_file import save_tensors
 
@@ -39,20 +39,18 @@ class Deadline:
 
 def pack_runs(runs: list[Path], file: Path) -> int:
     """Writes runs to one archive, so that they can be resumed or bundled elsewhere; returns its size in bytes."""
-    partial = file.with_name(f".{file.name}.partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        for run in runs:
-            for name in RUN_FILES:
-                if (run / name).exists():
-                    archive.write(run / name, f"{run.name}/{name}")
-    size = partial.stat().st_size
-    if size > LARGEST_FILE_BYTES:
-        partial.unlink()
-        raise InputError(
-            f"the runs take {size / 2**20:.0f} MiB and at most 16 come back: they can be bundled, not resumed. Fewer "
-            "members a lease are wanted."
-        )
-    partial.replace(file)
+    with whole_or_not_at_all(file) as partial:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for run in runs:
+                for name in RUN_FILES:
+                    if (run / name).exists():
+                        archive.write(run / name, f"{run.name}/{name}")
+        size = partial.stat().st_size
+        if size > LARGEST_FILE_BYTES:
+            raise InputError(
+                f"the runs take {size / 2**20:.0f} MiB and at most 16 come back: they can be bundled, not resumed. "
+                "Fewer members a lease are wanted."
+            )
     return size
 
 
@@ -83,9 +81,7 @@ def claim_run(run: Path, origin: dict[str, Any]) -> None:
             )
         return
     run.mkdir(parents=True, exist_ok=True)
-    partial = run / f".{CLAIM}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(origin, indent=1))
-    partial.replace(path)
+    write_json(path, origin)
 
 
 def pack_weights(runs: list[Path], file: Path) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System, load_run, save_run
 from ICHSegmentationLib.training.journal import Journal
 from ICHSegmentationLib.training.prefetch import Prefetch
@@ -203,9 +203,7 @@ def begin(system: System, described: dict[str, Any], folder: Path, resume: bool,
     if not processes.is_first:
         return run
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{CONFIG}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(described, indent=1))
-    partial.replace(path)
+    write_json(path, described)
     return run
 
 

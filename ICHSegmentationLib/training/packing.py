@@ -6,7 +6,6 @@ head of 1 mm, a hundredth of what its distance fields would take; those are meas
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.simulation.anatomy import anatomy_from_labels
+from ICHSegmentationLib.staging import whole_or_not_at_all
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,8 @@ def pack_heads(heads: Iterable[LabelledHead], file: Path) -> int:
         spacings.append(head.spacing_mm)
     if not names:
         raise InputError("there are no label maps to pack.")
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial.npz")
-    try:
-        np.savez_compressed(partial, names=np.array(names), spacings_mm=np.array(spacings), **arrays)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_or_not_at_all(file) as partial, open(partial, "wb") as opened:
+        np.savez_compressed(opened, names=np.array(names), spacings_mm=np.array(spacings), **arrays)
     return file.stat().st_size
 
 
@@ -76,9 +72,7 @@ def unpack_heads(file: Path) -> list[LabelledHead]:
 
 def measure(head: LabelledHead, file: Path) -> None:
     """Measures a head and keeps the result."""
-    partial = file.with_name(f".{file.stem}.{os.getpid()}.partial.npz")
-    anatomy_from_labels(head.labels, head.spacing_mm).save(partial)
-    partial.replace(file)
+    anatomy_from_labels(head.labels, head.spacing_mm).save(file)
 
 
 def measured_heads(heads: list[LabelledHead], folder: Path, processes: int) -> list[Path]:

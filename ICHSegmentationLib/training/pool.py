@@ -21,6 +21,7 @@ import torch
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import Case, CaseParameters, simulate
+from ICHSegmentationLib.staging import write_json
 
 UNTOLD = 6  # label of bleed whose subtype nobody told
 POOL = "pool.json"
@@ -102,9 +103,7 @@ def claim(pool: Path, origin: dict[str, Any]) -> None:
             )
         return
     pool.mkdir(parents=True, exist_ok=True)
-    partial = pool / f".{POOL}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(origin, indent=1))
-    partial.replace(path)
+    write_json(path, origin)
 
 
 def words(origin: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.staging import whole_or_not_at_all
 
 DTYPES = {
     "F64": torch.float64,
@@ -50,16 +51,11 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
         parts.append(content)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8, for readers that map the file
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())  # a machine that loses power keeps the old file or has the new one
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_or_not_at_all(path) as partial, open(partial, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())  # a machine that loses power keeps the old file or has the new one
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
 from ICHSegmentationLib.training.checkpoint import Run, System
@@ -152,10 +152,7 @@ def names_of(cases: TrainingCases) -> dict[str, list[str]]:
 
 def note_cases(names: dict[str, list[str]], out: Path) -> None:
     """Writes `cases.json`, which cases the member saw: with a checkpoint, never for a training that was refused."""
-    path = out / CASES
-    partial = out / f".cases.{os.getpid()}.partial"
-    partial.write_text(json.dumps(names, indent=1))
-    partial.replace(path)
+    write_json(out / CASES, names)
 
 
 def equivariant_system(config: TrainingConfig, cases: TrainingCases, device: torch.device) -> System:
