@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from e3nn import o3
 from e3nn.math import soft_one_hot_linspace
 from torch import nn
 
-from ICHSegmentationLib.layers import as_planes, as_stack, from_planes, from_stack
+from ICHSegmentationLib.layers import as_planes, as_stack, as_voxels, from_planes, from_stack, from_voxels
 
 Spacing = tuple[float, float, float]
 
@@ -44,6 +45,14 @@ class Path:
     degree_in: int
     degrees: tuple[int, ...]  # of the spherical harmonics that couple the two
     weights: tuple[tuple[slice, float], ...]  # for each degree: where its weights lie, and their normalisation
+
+
+@dataclass(frozen=True)
+class Waist:
+    """A kernel's slices further than `middle` from its centre hold nothing beyond `reach` taps along x and y."""
+
+    middle: int
+    reach: tuple[int, int]
 
 
 def rounded_spacing(spacing_mm: Spacing) -> Spacing:
@@ -137,6 +146,26 @@ def kernel_box(spacing_mm: Spacing, shape: KernelShape) -> tuple[int, ...]:
             half -= 1
         box.append(2 * half + 1)
     return tuple(box)
+
+
+@functools.lru_cache(maxsize=256)
+def kernel_waist(spacing_mm: Spacing, shape: KernelShape) -> Waist | None:
+    """Where the box that `kernel_box` gives is wider in its middle slices than what the others hold; None: nowhere."""
+    box = kernel_box(spacing_mm, shape)
+    if box[2] == 1:
+        return None
+    held = kernel_functions(spacing_mm, shape, 0).abs().flatten(3).amax(dim=3) > 0  # [x, y, z]
+    held[tuple(taps // 2 for taps in box)] = True  # the self-connection
+    reaches = []
+    for slice_z in range(box[2] // 2, box[2]):
+        found = held[..., slice_z].nonzero()
+        offsets = (found - torch.tensor([box[0] // 2, box[1] // 2])).abs()
+        reaches.append((int(offsets[:, 0].amax()), int(offsets[:, 1].amax())) if len(found) else (0, 0))
+    middle = sum(reach == reaches[0] for reach in reaches)
+    if middle == len(reaches):
+        return None
+    outer = reaches[middle:]
+    return Waist(middle - 1, (max(x for x, _ in outer), max(y for _, y in outer)))
 
 
 def tap_matters(index: int, step: float, shape: KernelShape) -> bool:
@@ -305,7 +334,9 @@ class VoxelConvolution(nn.Module):
 
     def forward(self, x: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
         """x [batch, irreps_in.dim, x, y, z] at `spacing_mm` -> [batch, irreps_out.dim, x, y, z], zero-padded."""
-        return convolve(x, self.kernel(spacing_mm).to(x.dtype))
+        kernel = self.kernel(spacing_mm).to(x.dtype)
+        waist = kernel_waist(rounded_spacing(spacing_mm), self.shape)
+        return convolve(x, kernel) if waist is None else convolve_in_parts(x, kernel, waist)
 
     def multiply_adds_per_voxel(self, spacing_mm: Spacing) -> int:
         box = kernel_box(rounded_spacing(spacing_mm), self.shape)
@@ -365,11 +396,27 @@ def convolve(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     if kernel.shape[-1] == 1:
         planes = nn.functional.conv2d(as_planes(x), kernel[..., 0], padding=padding)
         return from_planes(planes, x.shape[0])
-    if torch.is_grad_enabled() and is_bfloat16_on_cpu(x):
-        planes = nn.functional.conv2d(*slices_as_channels(x, kernel), padding=padding)
+    if torch.is_grad_enabled() and (is_bfloat16_on_cpu(x) or is_small(x)):
+        planes = nn.functional.conv2d(*slices_as_channels(x, kernel, range(kernel.shape[-1])), padding=padding)
         return from_planes(planes, x.shape[0])
     stack = nn.functional.conv3d(as_stack(x), kernel.permute(0, 1, 4, 2, 3), padding=[padding_z, *padding])
     return from_stack(stack)
+
+
+def convolve_in_parts(x: torch.Tensor, kernel: torch.Tensor, waist: Waist) -> torch.Tensor:
+    """The same as `convolve`, without the outer slices' taps that are 0.
+
+    A kernel that is integrated over coarse voxels is almost a ball, whose box is half empty.
+    """
+    centre_x, centre_y, centre = (taps // 2 for taps in kernel.shape[2:])
+    near = convolve(x, kernel.narrow(4, centre - waist.middle, 2 * waist.middle + 1))
+    if x.shape[-1] <= waist.middle + 1:
+        return near
+    reach_x, reach_y = waist.reach
+    small = kernel.narrow(2, centre_x - reach_x, 2 * reach_x + 1).narrow(3, centre_y - reach_y, 2 * reach_y + 1)
+    outer = [tap for tap in range(kernel.shape[-1]) if abs(tap - centre) > waist.middle]
+    planes = nn.functional.conv2d(*slices_as_channels(x, small, outer), padding=waist.reach)
+    return near + from_planes(planes, x.shape[0])
 
 
 def is_bfloat16_on_cpu(x: torch.Tensor) -> bool:
@@ -380,15 +427,26 @@ def is_bfloat16_on_cpu(x: torch.Tensor) -> bool:
     return by_autocast or x.dtype == torch.bfloat16
 
 
-def slices_as_channels(x: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def is_small(x: torch.Tensor) -> bool:
+    """Whether torch convolves a single volume like this one on a single thread by unfolding it, far slower than oneDNN.
+
+    The limit is torch's own (`use_mkldnn` in ATen's Convolution.cpp); planes are a batch, to which it does not apply.
+    """
+    return x.device.type == "cpu" and x.shape[0] == 1 and x.shape[1] * x.shape[4] * x.shape[2] <= 20480
+
+
+def slices_as_channels(
+    x: torch.Tensor, kernel: torch.Tensor, chosen: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Volume and kernel of a 3D convolution as planes and kernel of an equal 2D one: neighbouring slices are channels.
 
-    oneDNN's 3D weight gradient in bfloat16 writes beyond its memory on CPUs with AMX (seen with torch 2.13).
+    Of the kernel's slices only the `chosen` count. oneDNN's 3D weight gradient in bfloat16 writes beyond its memory
+    on CPUs with AMX (seen with torch 2.13).
     """
-    depth, taps = x.shape[-1], kernel.shape[-1]
-    padded = nn.functional.pad(x, (taps // 2, taps // 2))
-    shifted = torch.cat([padded[..., tap : tap + depth] for tap in range(taps)], dim=1)
-    return as_planes(shifted), kernel.permute(0, 4, 1, 2, 3).flatten(1, 2)
+    depth, half = x.shape[-1], kernel.shape[-1] // 2
+    padded = as_voxels(nn.functional.pad(x, (half, half)))  # [batch, z, x, y, in]
+    shifted = torch.cat([padded[:, tap : tap + depth] for tap in chosen], dim=-1)
+    return as_planes(from_voxels(shifted)), torch.cat([kernel[..., tap] for tap in chosen], dim=1)
 
 
 def within_reach(kernel: torch.Tensor, size: torch.Size) -> torch.Tensor:

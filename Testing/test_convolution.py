@@ -15,8 +15,11 @@ from ICHSegmentationLib.convolution import (
     PointwiseLinear,
     VoxelConvolution,
     convolve,
+    convolve_in_parts,
     divisor,
+    is_small,
     kernel_box,
+    kernel_waist,
     rounded_spacing,
     within_reach,
 )
@@ -203,3 +206,37 @@ def test_gradients_in_bfloat16_are_those_in_float32(size: tuple[int, int, int]) 
         gradients.append((x_.grad.float(), kernel_.grad.float()))
     for exact, rounded in zip(*gradients, strict=True):
         assert float((exact - rounded).norm() / exact.norm()) < 0.02
+
+
+@pytest.mark.parametrize("slices", [1, 2, 12])
+@pytest.mark.parametrize(("spacing", "diameter"), [((3.2, 3.2, 5.0), 12.0), ((6.4, 6.4, 5.0), 24.0)])
+def test_the_empty_half_of_an_integrated_kernels_box_may_be_left_out(
+    spacing: tuple[float, float, float], diameter: float, slices: int
+) -> None:
+    torch.manual_seed(0)
+    convolution = VoxelConvolution("3x0e+1x1o", "2x0e+1x2e", E3, diameter, 5, integral=True)
+    waist = kernel_waist(spacing, convolution.shape)
+    assert waist is not None
+    kernel = convolution.kernel(spacing).detach().double()
+    x = torch.randn(1, 6, 9, 8, slices, dtype=torch.float64)
+    assert torch.allclose(convolve_in_parts(x, kernel, waist), convolve(x, kernel), atol=1e-12)
+    assert convolution(x.float(), spacing).shape == (1, 7, 9, 8, slices)
+
+
+def test_a_kernel_that_fills_its_box_has_no_waist() -> None:
+    assert kernel_waist((1.0, 1.0, 5.0), KernelShape(12.0, 5, integral=True)) is None
+    assert kernel_waist((3.0, 3.0, 3.0), KernelShape(0.0, 0)) is None
+
+
+def test_a_small_volume_is_convolved_as_planes_with_the_same_result_and_gradient() -> None:
+    torch.manual_seed(0)
+    x, kernel = torch.randn(1, 6, 7, 7, 4), torch.randn(5, 6, 3, 3, 5)
+    assert is_small(x)
+    found, expected = [], []
+    for gradients, several in ((found, 1), (expected, 2)):  # two volumes at once are no small one
+        at, taps = x.clone().requires_grad_(), kernel.clone().requires_grad_()
+        out = convolve(at.expand(several, -1, -1, -1, -1), taps)
+        out.square().sum().div(several).backward()
+        gradients.extend([out[:1].detach(), at.grad, taps.grad])
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
