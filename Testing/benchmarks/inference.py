@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.convolution import DenseConvolution, convolve
+from ICHSegmentationLib.dense_convolution import DenseConvolution, convolve
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
 from ICHSegmentationLib.inference import segment, working_grid
 from ICHSegmentationLib.unet import EquivariantUNet
