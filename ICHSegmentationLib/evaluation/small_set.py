@@ -1,7 +1,8 @@
 """A small data set of simulated heads, made in a minute, on which systems can be compared in minutes.
 
-Cubic voxels and a cubic field, so that a head can be turned by 90 degrees about any axis without a voxel changing;
-bleeds large enough to be learned in minutes. It says nothing about patients.
+Bleeds large enough to be learned in minutes, and nothing in it that knows a direction, so that heads can be turned:
+cubic voxels; each the mean over a cube of smaller ones; noise that is alike in all directions; and a round field, so
+that whatever the turn the same part of the head is seen. It says nothing about patients.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 
 from ICHSegmentationLib.data.nnunet import CHANNEL, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.geometry import PADDING_HU
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, simulate
 from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
@@ -34,9 +36,10 @@ class SmallSet:
     Attributes:
         training, tests: how many cases; each has a head of its own.
         spacing_mm: of the cubic voxels.
-        voxels: along each side of the cubic field.
+        voxels: along each side of the cube that the round field fits into.
+        fine: voxels are averaged from so many to the third power.
         volume_ml: smallest and largest bleed.
-        noise_hu: of the scanner.
+        noise_hu: standard deviation, of each voxel by itself.
         seed: case k of a seed is the same whatever the other numbers are.
     """
 
@@ -44,6 +47,7 @@ class SmallSet:
     tests: int = 5
     spacing_mm: float = 3.0
     voxels: int = 64
+    fine: int = 2
     volume_ml: tuple[float, float] = (15.0, 60.0)
     noise_hu: float = 3.0
     seed: int = 0
@@ -88,23 +92,39 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
         )
         for _ in range(int(rng.integers(1, 3)))
     ]
-    step = wanted.spacing_mm
+    step = wanted.spacing_mm / wanted.fine
     protocol = dataclasses.replace(
         drawn.protocol,
         spacing_mm=(step, step, step),
-        subslices=2,
-        noise_hu=wanted.noise_hu,
-        noise_grain_mm=0.3 * step,
+        subslices=1,
+        noise_hu=0.0,
         windowed=False,
         streaks=0,
         table_mm=None,
     )
     pose = dataclasses.replace(drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0))
-    width = step * wanted.voxels
+    width, slices = wanted.spacing_mm * wanted.voxels, wanted.fine * wanted.voxels
     parameters = dataclasses.replace(
-        drawn, bleeds=tuple(bleeds), protocol=protocol, pose=pose, width_mm=(width, width), slices=wanted.voxels
+        drawn, bleeds=tuple(bleeds), protocol=protocol, pose=pose, width_mm=(width, width), slices=slices
     )
     case = simulate(parameters, procedural_anatomy(int(rng.integers(2**31)), 2.0))
-    subtype = case.subtype.numpy()
-    label = ((subtype > 0) & (subtype != IGNORED)).astype(np.uint8)
-    return LabelledScan(f"simulated_{number:03d}", as_volume(case.hu.numpy(), (step, step, step)), label)
+    hu, subtype = averaged(case.hu.numpy(), wanted.fine), case.subtype.numpy()
+    bleed = averaged((subtype > 0) & (subtype != IGNORED), wanted.fine) >= 0.5
+    noise = np.random.default_rng((wanted.seed, number, 1)).normal(0, wanted.noise_hu, hu.shape)
+    seen = round_field(wanted.voxels)
+    hu = np.where(seen, hu + noise, PADDING_HU).clip(PADDING_HU, None).round().astype(np.float32)
+    volume = as_volume(hu, (wanted.spacing_mm,) * 3)
+    return LabelledScan(f"simulated_{number:03d}", volume, (seen & bleed).astype(np.uint8))
+
+
+def averaged(array: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over cubes of `factor` voxels a side."""
+    x, y, z = (side // factor for side in array.shape)
+    return array.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5))
+
+
+def round_field(voxels: int) -> np.ndarray:
+    """The ball that fits into a cube of so many voxels a side, bool."""
+    distance = np.arange(voxels) - (voxels - 1) / 2
+    x, y, z = np.meshgrid(distance, distance, distance, indexing="ij", sparse=True)
+    return x**2 + y**2 + z**2 <= (voxels / 2) ** 2

@@ -108,8 +108,8 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
         turns = rotation_experiment(predictors, scans, angles)
         changes = {
             name: {
-                "at_quarter_turns": largest_change(turns, name, resampled=False),
-                "between_them": largest_change(turns, name, resampled=True),
+                "at_quarter_turns": largest_change(turns, name, between_quarters=False),
+                "between_them": largest_change(turns, name, between_quarters=True),
             }
             for name in predictors
         }

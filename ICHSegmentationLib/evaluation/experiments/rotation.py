@@ -1,9 +1,9 @@
 """Dice against the angle by which the patient is turned in the scanner (Diaz et al., MELBA 2024, figure of rotations).
 
-Turns by multiples of 90 degrees move voxels and change none. Turns between them resample the scan (linearly) and the
-reference (linearly, then at one half), and what is resampled is smoother: less noise, softer rims. So that this is not
-taken for an effect of the turn, they are compared with the scan resampled and not turned: moved by the part of a voxel
-that leaves as much noise as a turn does on average.
+What a turn must not be blamed for is kept alike in all views. The part of the patient that is seen: where angles lie
+between quarter turns, every view of a plane, that at 0 degrees too, shows the disc in that plane that stays in the
+field at all angles, and air around it. Sharpness and noise: quarter turns move voxels and change none; other turns
+take for each voxel the nearest one of the scan, because interpolation would leave less noise and softer rims.
 """
 
 from __future__ import annotations
@@ -24,10 +24,6 @@ from ICHSegmentationLib.geometry import PADDING_HU, Volume
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}  # the array axes that turn, in a scan along RAS
 
 
-# Linear interpolation between two voxels at u leaves u^2 + (1 - u)^2 of the variance; 2/3 on average over u, as here.
-SHIFT = 0.5 - 12**-0.5
-
-
 @dataclass(frozen=True)
 class Turn:
     """One prediction of a turned scan.
@@ -36,8 +32,6 @@ class Turn:
         system: who predicted.
         plane: name of `PLANES`.
         angle_deg: by which the scan is turned.
-        resampled: whether its voxels are others than before; at 0 degrees, whether this is the scan to compare
-            resampled ones with.
         case: name of the scan.
         dice: against the reference that was turned with it.
     """
@@ -45,7 +39,6 @@ class Turn:
     system: str
     plane: str
     angle_deg: float
-    resampled: bool
     case: str
     dice: float
 
@@ -57,7 +50,7 @@ def rotation_experiment(
     planes: Sequence[str] = tuple(PLANES),
     on_turn: Callable[[int, int], None] = lambda done, count: None,
 ) -> list[Turn]:
-    """Predicts every scan at every angle in every plane; the scan as it is counts for all planes at 0 degrees.
+    """Predicts every scan at every angle in every plane.
 
     Args:
         predictors: by the name for table and figure.
@@ -67,27 +60,41 @@ def rotation_experiment(
         on_turn: is told how many predictions of how many are done.
     """
     angles = sorted({0.0, *angles_deg})
-    between = any(angle % 90 for angle in angles)
-    count = len(predictors) * len(scans) * len(planes) * (len(angles) + between)
+    show = in_disc if any(is_between_quarters(angle) for angle in angles) else whole
+    count = len(predictors) * len(scans) * len(planes) * len(angles)
     turns: list[Turn] = []
     for scan in scans:
         for plane in planes:
-            views = [(angle, bool(angle % 90), rotated(scan, PLANES[plane], angle)) for angle in angles]
-            if between:
-                views.append((0.0, True, shifted(scan, PLANES[plane])))
-            for angle, resampled, view in views:
+            seen = show(scan, PLANES[plane])
+            for angle in angles:
+                view = rotated(seen, PLANES[plane], angle)
                 for name, predictor in predictors.items():
                     found = dice(predictor.mask(view.volume), view.label > 0)
-                    turns.append(Turn(name, plane, angle, resampled, scan.name, found))
+                    turns.append(Turn(name, plane, angle, scan.name, found))
                     on_turn(len(turns), count)
     return turns
 
 
-def shifted(scan: LabelledScan, axes: tuple[int, int]) -> LabelledScan:
-    """The scan resampled as a turn in this plane would, and not turned."""
-    offset = np.zeros(3)
-    offset[list(axes)] = SHIFT
-    return resampled_at(scan, np.eye(3), offset)
+def is_between_quarters(angle_deg: float) -> bool:
+    return angle_deg % 90 != 0
+
+
+def whole(scan: LabelledScan, axes: tuple[int, int]) -> LabelledScan:
+    """The scan as it is."""
+    return scan
+
+
+def in_disc(scan: LabelledScan, axes: tuple[int, int]) -> LabelledScan:
+    """The scan with air, and no label, where a turn in this plane would bring other parts of the patient into view."""
+    volume = scan.volume
+    sides_mm = [volume.hu.shape[axis] * volume.spacing_mm[axis] for axis in axes]
+    distance = np.zeros(1)
+    for axis in axes:
+        from_middle = (np.arange(volume.hu.shape[axis]) - (volume.hu.shape[axis] - 1) / 2) * volume.spacing_mm[axis]
+        distance = distance + from_middle.reshape([-1 if other == axis else 1 for other in range(3)]) ** 2
+    seen = distance <= (min(sides_mm) / 2) ** 2
+    hu = np.where(seen, volume.hu, np.float32(PADDING_HU))
+    return LabelledScan(scan.name, dataclasses.replace(volume, hu=hu), np.where(seen, scan.label, 0).astype(np.uint8))
 
 
 def rotated(scan: LabelledScan, axes: tuple[int, int], angle_deg: float) -> LabelledScan:
@@ -95,15 +102,15 @@ def rotated(scan: LabelledScan, axes: tuple[int, int], angle_deg: float) -> Labe
     quarters, rest = divmod(angle_deg, 90)
     if rest == 0:
         return quarter_turned(scan, axes, int(quarters) % 4)
-    return resampled_at(scan, *backwards(scan.volume, axes, angle_deg))
+    return nearest(scan, *backwards(scan.volume, axes, angle_deg))
 
 
-def resampled_at(scan: LabelledScan, matrix: np.ndarray, offset: np.ndarray) -> LabelledScan:
-    """The scan on its own grid with what lay at index `matrix @ index + offset` at `index`."""
+def nearest(scan: LabelledScan, matrix: np.ndarray, offset: np.ndarray) -> LabelledScan:
+    """The scan on its own grid with, at each index, the voxel nearest to `matrix @ index + offset`."""
     volume = scan.volume
-    hu = ndimage.affine_transform(volume.hu, matrix, offset, order=1, cval=PADDING_HU)
-    bleed = ndimage.affine_transform((scan.label > 0).astype(np.float32), matrix, offset, order=1)
-    return LabelledScan(scan.name, dataclasses.replace(volume, hu=hu), (bleed >= 0.5).astype(np.uint8))
+    hu = ndimage.affine_transform(volume.hu, matrix, offset, order=0, cval=PADDING_HU)
+    bleed = ndimage.affine_transform((scan.label > 0).astype(np.uint8), matrix, offset, order=0)
+    return LabelledScan(scan.name, dataclasses.replace(volume, hu=hu), bleed)
 
 
 def backwards(volume: Volume, axes: tuple[int, int], angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
@@ -135,33 +142,28 @@ def quarter_turned(scan: LabelledScan, axes: tuple[int, int], quarters: int) -> 
     return LabelledScan(scan.name, Volume(hu, affine, info=volume.info), label)
 
 
-def mean_dice(turns: Sequence[Turn], system: str, plane: str, angle_deg: float, resampled: bool) -> float:
+def mean_dice(turns: Sequence[Turn], system: str, plane: str, angle_deg: float) -> float:
     """Over the cases."""
-    chosen = (system, plane, angle_deg, resampled)
-    return float(
-        np.mean([turn.dice for turn in turns if (turn.system, turn.plane, turn.angle_deg, turn.resampled) == chosen])
-    )
+    chosen = (system, plane, angle_deg)
+    return float(np.mean([turn.dice for turn in turns if (turn.system, turn.plane, turn.angle_deg) == chosen]))
 
 
-def largest_change(turns: Sequence[Turn], system: str, resampled: bool) -> float:
-    """The largest difference, over angles and planes, of the mean Dice from that at 0 degrees.
+def largest_change(turns: Sequence[Turn], system: str, between_quarters: bool) -> float:
+    """The largest difference, over angles and planes, of the mean Dice from that at 0 degrees in the same plane.
 
-    Of the turns that resample, from the scan that was resampled and not turned; of the others (quarter turns) from
-    the scan as it is. Not a number where there are none.
+    Over quarter turns, or over the angles between them; not a number where there are none.
     """
-    chosen = {(turn.plane, turn.angle_deg) for turn in turns if turn.system == system and turn.resampled == resampled}
-    changes = [
-        mean_dice(turns, system, plane, angle, resampled) - mean_dice(turns, system, plane, 0.0, resampled)
-        for plane, angle in chosen
-    ]
+    chosen = {
+        (turn.plane, turn.angle_deg)
+        for turn in turns
+        if turn.system == system and is_between_quarters(turn.angle_deg) == between_quarters
+    }
+    changes = [mean_dice(turns, system, plane, angle) - mean_dice(turns, system, plane, 0.0) for plane, angle in chosen]
     return max(changes, key=abs, default=float("nan"))
 
 
 def rotation_figure(turns: Sequence[Turn], title: str) -> Figure:
-    """Mean Dice against the angle, a panel for each plane and a line for each system.
-
-    Dashed: the scan resampled and not turned, which the angles between quarter turns are to be compared with.
-    """
+    """Mean Dice against the angle, a panel for each plane and a line for each system."""
     planes = list(dict.fromkeys(turn.plane for turn in turns))
     systems = list(dict.fromkeys(turn.system for turn in turns))
     angles = sorted({turn.angle_deg for turn in turns})
@@ -169,11 +171,8 @@ def rotation_figure(turns: Sequence[Turn], title: str) -> Figure:
     for place, plane in enumerate(planes):
         axes = figure.add_subplot(1, len(planes), place + 1)
         for system in systems:
-            means = [mean_dice(turns, system, plane, angle, bool(angle % 90)) for angle in angles]
-            (line,) = axes.plot(angles, means, marker="o", markersize=3, linewidth=1.2, label=system)
-            if any(angle % 90 for angle in angles):
-                control = mean_dice(turns, system, plane, 0.0, True)
-                axes.axhline(control, color=line.get_color(), linestyle="--", linewidth=0.7)
+            means = [mean_dice(turns, system, plane, angle) for angle in angles]
+            axes.plot(angles, means, marker="o", markersize=3, linewidth=1.2, label=system)
         axes.set_title(f"turned in the {plane} plane", fontsize=9)
         axes.set_xlabel("angle (degrees)")
         axes.set_ylim(-0.02, 1.02)
