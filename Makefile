@@ -39,7 +39,7 @@ nnunet: $(VENV)/.installed
 compare: $(VENV)/.installed-dev nnunet
 	$(BIN)/ich compare --simulate --out runs/compare --steps 200 --networks 1 --device cpu \
 		--settings Resources/comparison/small_settings.json
-	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --cases 3 --step 30 --device cpu \
+	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --step 30 --device cpu \
 		--out runs/compare_rotation --overwrite
 
 # the bundled ensemble on the real scans of ../shared/data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,26 @@ from ICHSegmentationLib.simulation.anatomy import Anatomy, anatomy_from_labels
 logger = logging.getLogger(__name__)
 
 
-def load_anatomies(label_maps: Path, cache: Path) -> list[Anatomy]:
-    """The heads of a folder of label maps, in the order of their names; measured once, then kept in `cache`."""
+def load_anatomies(label_maps: Path, cache: Path, chosen: Sequence[int] | None = None) -> list[Anatomy]:
+    """The heads of a folder of label maps, in the order of their names; measured once, then kept in `cache`.
+
+    Args:
+        label_maps: the folder.
+        cache: made if it is not there.
+        chosen: which of them, from 0; by default all.
+
+    Raises:
+        InputError: the folder holds none, or fewer than one that is chosen.
+    """
     files = sorted(path for path in label_maps.glob("*") if is_image_file(path))
     if not files:
         raise InputError(f"{label_maps} holds no label maps (NIfTI, NRRD or MetaImage).")
+    chosen = range(len(files)) if chosen is None else chosen
+    if missing := [index for index in chosen if not 0 <= index < len(files)]:
+        raise InputError(f"{label_maps} holds label maps 0 to {len(files) - 1}; number {missing[0]} is not among them.")
     cache.mkdir(parents=True, exist_ok=True)
     anatomies = []
-    for file in files:
+    for file in (files[index] for index in chosen):
         kept = cache / f"{file.name.split('.')[0]}.npz"
         if not kept.exists():
             logger.info("measuring %s", file.name)

@@ -110,8 +110,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     ensemble = load_bundle(options.bundle)
-    every = load_anatomies(options.label_maps, options.cache)
-    anatomies = [every[index] for index in options.anatomies]
+    anatomies = load_anatomies(options.label_maps, options.cache, options.anatomies)
     result: dict[str, dict[str, list[float]]] = {"spacing": {}, "poses": {}, "rotations": {}}
     with torch.inference_mode():
         for drawn in bleeding_heads(anatomies, options.cases, options.seed):
