@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ICHSegmentationLib.data.grids import check_same_grid
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.evaluate import Case, Evaluation
-from ICHSegmentationLib.evaluation.pairs import Pair, read_labels
+from ICHSegmentationLib.evaluation.pairs import LabelNames, Pair, read_labels
 from ICHSegmentationLib.geometry import others
 from ICHSegmentationLib.image_files import read_image_file
 from ICHSegmentationLib.report import WINDOW_HU, as_seen
@@ -46,12 +47,19 @@ def dice_by_volume(evaluation: Evaluation) -> Figure:
     axes.plot([each.reference_ml for each in bleeding], [each.dice for each in bleeding], "o", color="#33506b")
     if bleeding:
         axes.set_xscale("log")
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("true volume (mL)")
-    axes.set_ylabel("Dice")
-    axes.grid(alpha=0.3)
+    dice_against(axes, "true volume (mL)", "Dice")
     axes.set_title(f"Dice against volume, {len(bleeding)} cases with bleed. {DISCLAIMER}", fontsize=8)
     return figure
+
+
+def dice_against(axes: Axes, across: str, upwards: str = "mean Dice") -> None:
+    """The frame of a picture of Dice, 0 to 1 upwards, against something; a legend where lines have labels."""
+    axes.set_xlabel(across)
+    axes.set_ylabel(upwards)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7)
 
 
 def worst_and_best(evaluation: Evaluation, pairs: list[Pair]) -> Figure:
@@ -66,7 +74,8 @@ def worst_and_best(evaluation: Evaluation, pairs: list[Pair]) -> Figure:
     figure = Figure(figsize=(3 * shown, 7), dpi=100, facecolor="black", layout="constrained")
     for row, cases in enumerate(rows):
         for column, case in enumerate(cases):
-            show_case(figure.add_subplot(2, shown, row * shown + column + 1), case, by_case[case.name])
+            axes = figure.add_subplot(2, shown, row * shown + column + 1)
+            show_case(axes, case, by_case[case.name], evaluation.labels)
     figure.suptitle(
         f"Lowest Dice above, highest below: predicted (orange), reference (blue)\n{DISCLAIMER}",
         color="white",
@@ -75,19 +84,22 @@ def worst_and_best(evaluation: Evaluation, pairs: list[Pair]) -> Figure:
     return figure
 
 
-def show_case(axes, case: Case, pair: Pair) -> None:  # type: ignore[no-untyped-def]  # matplotlib has no types here
+def show_case(axes: Axes, case: Case, pair: Pair, labels: LabelNames) -> None:
+    """The slice where prediction and reference cover most, both outlined; what is ignored shows as no bleed."""
     if pair.image is None:
         raise InputError(f"overlays want the scan of case {pair.case}; name the folder of scans with --images.")
     scan = read_image_file(pair.image)
-    prediction, _ = read_labels(pair.prediction)
-    reference, grid = read_labels(pair.reference)
+    prediction, _ = read_labels(pair.prediction, labels.in_prediction)
+    reference, grid = read_labels(pair.reference, labels.in_reference)
     check_same_grid(pair.case, scan, grid, ("the scan", "the reference"))
-    covered = ((prediction > 0) | (reference > 0)).sum(axis=others(scan.stack_axis))
+    counted = reference != labels.ignored
+    true, predicted = (reference > 0) & counted, (prediction > 0) & counted
+    covered = (true | predicted).sum(axis=others(scan.stack_axis))
     index = int(covered.argmax())
     hu, across, down = as_seen(scan, scan.hu, index)
     axes.imshow(hu, cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], aspect=down / across, interpolation="nearest")
-    for labels, colour in ((reference, TRUE), (prediction, PREDICTED)):
-        outline, _, _ = as_seen(scan, labels > 0, index)
+    for mask, colour in ((true, TRUE), (predicted, PREDICTED)):
+        outline, _, _ = as_seen(scan, mask, index)
         if outline.any():
             axes.contour(outline, [0.5], colors=[colour], linewidths=1.0)
     title = f"{case.name}, slice {index + 1}\nDice {case.metrics.dice:.2f}, {case.metrics.volume_error_ml:+.1f} mL"

@@ -36,6 +36,17 @@ def add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
 
 
+def seed_of(options: argparse.Namespace) -> int:
+    """The seed that was named.
+
+    Raises:
+        InputError: it is negative.
+    """
+    if options.seed < 0:
+        raise InputError(f"the seed must be 0 or more; found {options.seed}.")
+    return int(options.seed)
+
+
 def data_of(options: argparse.Namespace) -> Path:
     """The data set that was named, or a small simulated one, made now if it is not there."""
     if not options.simulate:
@@ -43,7 +54,7 @@ def data_of(options: argparse.Namespace) -> Path:
     from ICHSegmentationLib.evaluation.small_set import SmallSet, write_small_set
 
     folder = options.out / "data"
-    write_small_set(SmallSet(seed=options.seed), folder)
+    write_small_set(SmallSet(seed=seed_of(options)), folder)
     return folder
 
 

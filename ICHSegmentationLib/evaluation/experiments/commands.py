@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ICHSegmentationLib.evaluation.options import (
     budget_of,
     data_of,
     entrants_of,
+    seed_of,
     setting_of,
     settings_of,
     tell,
@@ -25,6 +26,7 @@ from ICHSegmentationLib.staging import Staging
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ICHSegmentationLib.data.nnunet import LabelledScan
     from ICHSegmentationLib.evaluation.comparison import Entrant, Failure, Standing
 
 
@@ -96,13 +98,18 @@ def add_trained(kinds: Any, name: str, text: str, run: Any) -> None:
 
 def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
-    from ICHSegmentationLib.evaluation.experiments.rotation import largest_change, rotation_experiment, rotation_figure
-    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans, trained_systems
+    from ICHSegmentationLib.evaluation.experiments.rotation import (
+        cube_side_mm,
+        largest_change,
+        rotation_experiment,
+        rotation_figure,
+    )
+    from ICHSegmentationLib.evaluation.experiments.trained import trained_systems
 
     if not 0 < options.step <= 180:
         raise InputError(f"the step between angles must lie between 0 and 180 degrees; found {options.step:g}.")
     predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
-    scans = held_out_scans(options.data, options.cases)
+    scans = scans_for(options, predictors)
     angles = [options.step * number for number in range(int(180 / options.step + 1e-6) + 1)]
     with staging.folder(options.out, options.overwrite) as folder:
         turns = rotation_experiment(predictors, scans, angles)
@@ -113,7 +120,11 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
             }
             for name in predictors
         }
-        values = {"largest_change_of_mean_dice": changes, "turns": [dataclasses.asdict(turn) for turn in turns]}
+        values = {
+            "largest_change_of_mean_dice": changes,
+            "cubic_voxels_mm": {scan.name: cube_side_mm(scan.volume) for scan in scans},
+            "turns": [dataclasses.asdict(turn) for turn in turns],
+        }
         write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
     for name, change in changes.items():
         words = [f"{value:+.3f} {where.replace('_', ' ')}" for where, value in change.items() if not math.isnan(value)]
@@ -128,11 +139,11 @@ def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
         spacing_experiment,
         spacing_figure,
     )
-    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans, trained_systems
+    from ICHSegmentationLib.evaluation.experiments.trained import trained_systems
 
     spacings = [parsed_spacing(text) for text in options.spacings]
     predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
-    scans = held_out_scans(options.data, options.cases)
+    scans = scans_for(options, predictors)
     with staging.folder(options.out, options.overwrite) as folder:
         found = spacing_experiment(predictors, scans, spacings)
         values = {"predictions": [dataclasses.asdict(each) for each in found]}
@@ -149,9 +160,11 @@ def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
 def run_calibration(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.ensemble import load_bundle
     from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, calibration_figure
-    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans
+    from ICHSegmentationLib.evaluation.experiments.trained import held_out_pairs, labelled_pairs, scans_of
 
-    ensemble, scans = load_bundle(options.bundle), held_out_scans(options.data, options.cases)
+    # the bundled ensemble has seen simulated heads only, another one may have seen what is in labelsTr
+    pairs = labelled_pairs(options.data) if options.bundle is None else held_out_pairs(options.data, ())
+    ensemble, scans = load_bundle(options.bundle), scans_of(options.data, pairs, options.cases)
     with staging.folder(options.out, options.overwrite) as folder:
         found = calibration_experiment(ensemble, scans, options.quality, options.device)
         errors = {"head": found.head.expected_error, "in_question": found.in_question.expected_error}
@@ -174,12 +187,15 @@ def run_cases(options: argparse.Namespace, staging: Staging) -> None:
         sample_size_figure,
     )
     from ICHSegmentationLib.evaluation.split import split_of
+    from ICHSegmentationLib.evaluation.standings import refuse_none
 
-    split = split_of(data_of(options), options.out, options.test_share, options.seed)
+    seed = seed_of(options)
+    split = split_of(data_of(options), options.out, options.test_share, seed)
     counts = options.counts or powers_of_two(len(split.training))
     standings, failures = sample_size_experiment(
-        entrants_of(options), split, counts, options.out, budget_of(options), options.device, options.seed, tell
+        entrants_of(options), split, counts, options.out, budget_of(options), options.device, seed, tell
     )
+    refuse_none([each for group in standings.values() for each in group], failures)
     rows: list[dict[str, Any]] = [
         {"cases": count, "system": each.entrant.label, "dice": each.evaluation.values("dice")}
         for count, group in standings.items()
@@ -221,8 +237,9 @@ def run_variants(options: argparse.Namespace, name: str, entrants: Sequence[Entr
     from ICHSegmentationLib.evaluation.split import split_of
     from ICHSegmentationLib.evaluation.standings import printed, write_standings
 
-    split = split_of(data_of(options), options.out, options.test_share, options.seed)
-    standings, failures = compare(entrants, split, options.out, budget_of(options), options.device, options.seed, tell)
+    seed, budget = seed_of(options), budget_of(options)
+    split = split_of(data_of(options), options.out, options.test_share, seed)
+    standings, failures = compare(entrants, split, options.out, budget, options.device, seed, tell)
     write_standings(options.out, standings, failures, setting_of(options, len(split.training), len(split.tests)))
     write(options.out, name, points(standings), variants_figure(standings, about(options, len(split.tests))))
     print(printed(standings))
@@ -236,6 +253,14 @@ def points(standings: Sequence[Standing]) -> dict[str, Any]:
     }
 
 
+def scans_for(options: argparse.Namespace, systems: Iterable[str]) -> list[LabelledScan]:
+    """The scans to ask trained systems about: none that one of them was trained on."""
+    from ICHSegmentationLib.evaluation.experiments.trained import held_out_pairs, prediction_jobs, scans_of
+
+    pairs = held_out_pairs(options.data, prediction_jobs(options.runs, systems))
+    return scans_of(options.data, pairs, options.cases)
+
+
 def named(systems: str) -> list[str]:
     return systems.split(",") if systems else []
 
@@ -246,7 +271,7 @@ def parsed_spacing(text: str) -> tuple[float, float, float]:
         x, y, z = (float(step) for step in text.split("x"))
     except ValueError:
         raise InputError(f"a spacing is three numbers of mm such as 1x1x5; found {text!r}.") from None
-    if min(x, y, z) <= 0:
+    if not all(0 < step < math.inf for step in (x, y, z)):
         raise InputError(f"a spacing is three numbers of mm above 0; found {text!r}.")
     return x, y, z
 

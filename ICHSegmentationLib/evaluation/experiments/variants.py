@@ -10,8 +10,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ICHSegmentationLib.evaluation.child import merged
+from ICHSegmentationLib.baselines.runs import merged
 from ICHSegmentationLib.evaluation.comparison import Entrant, Standing
+from ICHSegmentationLib.evaluation.figures import dice_against
 from ICHSegmentationLib.unet import doubled
 
 SYSTEM = "so3-steerable"
@@ -72,10 +73,6 @@ def variants_figure(standings: Sequence[Standing], title: str) -> Figure:
         bars = [[summary.mean - summary.low], [summary.high - summary.mean]]
         axes.errorbar([standing.parameters], [summary.mean], bars, marker="o", capsize=3, label=standing.entrant.label)
     axes.set_xscale("log")
-    axes.set_xlabel("parameters")
-    axes.set_ylabel("mean Dice, 95 % interval")
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    dice_against(axes, "parameters", "mean Dice, 95 % interval")
     axes.set_title(title, fontsize=8)
     return figure
