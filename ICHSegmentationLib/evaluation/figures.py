@@ -15,7 +15,7 @@ from ICHSegmentationLib.image_files import read_image_file
 from ICHSegmentationLib.report import WINDOW_HU, as_seen
 from ICHSegmentationLib.terminology import DISCLAIMER
 
-PREDICTED, TRUE = "#ff5a36", "#36c5ff"
+PREDICTED, TRUE, MEASURED = "#ff5a36", "#36c5ff", "#33506b"
 SHOWN = 4  # worst, and best
 
 
@@ -26,12 +26,12 @@ def bland_altman(evaluation: Evaluation) -> Figure:
     measured = np.array([case.metrics.predicted_ml for case in evaluation.cases])
     true = np.array([case.metrics.reference_ml for case in evaluation.cases])
     volume = evaluation.overall.volume
-    axes.plot((measured + true) / 2, measured - true, "o", color="#33506b", alpha=0.7)
-    axes.axhline(volume.bias_ml, color="#33506b", label=f"bias {volume.bias_ml:+.2f} mL")
+    axes.plot((measured + true) / 2, measured - true, "o", color=MEASURED, alpha=0.7)
+    axes.axhline(volume.bias_ml, color=MEASURED, label=f"bias {volume.bias_ml:+.2f} mL")
     if np.isfinite(volume.lower_ml):
         label = f"limits of agreement {volume.lower_ml:.2f} to {volume.upper_ml:.2f} mL"
-        axes.axhline(volume.lower_ml, color="#33506b", linestyle="--", label=label)
-        axes.axhline(volume.upper_ml, color="#33506b", linestyle="--")
+        axes.axhline(volume.lower_ml, color=MEASURED, linestyle="--", label=label)
+        axes.axhline(volume.upper_ml, color=MEASURED, linestyle="--")
     axes.set_xlabel("mean of measured and true volume (mL)")
     axes.set_ylabel("measured minus true volume (mL)")
     axes.legend(fontsize=8)
@@ -44,7 +44,7 @@ def dice_by_volume(evaluation: Evaluation) -> Figure:
     figure = Figure(figsize=(6, 4.5), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     bleeding = [case.metrics for case in evaluation.cases if case.metrics.reference_ml > 0]
-    axes.plot([each.reference_ml for each in bleeding], [each.dice for each in bleeding], "o", color="#33506b")
+    axes.plot([each.reference_ml for each in bleeding], [each.dice for each in bleeding], "o", color=MEASURED)
     if bleeding:
         axes.set_xscale("log")
     dice_against(axes, "true volume (mL)", "Dice")

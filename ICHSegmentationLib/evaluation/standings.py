@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Failure, Standing
 from ICHSegmentationLib.evaluation.evaluate import compare_paired, finite_or_null, to_json
+from ICHSegmentationLib.evaluation.figures import MEASURED, PREDICTED
 from ICHSegmentationLib.evaluation.results import save
 from ICHSegmentationLib.evaluation.statistics import Summary
 from ICHSegmentationLib.report import to_json as json_text
@@ -147,10 +148,10 @@ def standings_figure(standings: Sequence[Standing], setting: dict[str, Any]) -> 
     for place, standing in enumerate(ranked):
         summary = standing.evaluation.overall.metrics["dice"]
         values = standing.evaluation.values("dice")
-        axes.plot(values, np.full(len(values), place), "o", color="#33506b", alpha=0.4, markersize=5)
-        axes.plot([summary.mean], [place], "|", color="#ff5a36", markersize=16, markeredgewidth=2)
+        axes.plot(values, np.full(len(values), place), "o", color=MEASURED, alpha=0.4, markersize=5)
+        axes.plot([summary.mean], [place], "|", color=PREDICTED, markersize=16, markeredgewidth=2)
         if not math.isnan(summary.low):
-            axes.plot([summary.low, summary.high], [place, place], color="#ff5a36", linewidth=2)
+            axes.plot([summary.low, summary.high], [place, place], color=PREDICTED, linewidth=2)
     axes.set_yticks(range(len(ranked)), [standing.entrant.label for standing in ranked])
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("Dice: cases, mean, 95 % interval of the mean")
