@@ -227,6 +227,12 @@ def test_variants_change_the_network_and_keep_the_rest() -> None:
     assert kernels[0].label == "width-4-kernel-3mm"
     assert kernels[0].settings["network"]["diameters_mm"] == [3.0, 6.0, 12.0]
     assert kernels[0].settings["network"]["irreps_levels"][0] == "4x0e+2x1e+1x2e"
+    for factors, widths, said in (
+        ([float("nan")], [4], "above 0; found nan"),
+        ([1.0], [0], "1 scalar or more; found 0"),
+    ):
+        with pytest.raises(InputError, match=said):
+            kernel_variants(network, settings, factors, widths)
     assert powers_of_two(10) == [2, 4, 8]
     assert powers_of_two(16) == [2, 4, 8, 16]
 

@@ -5,12 +5,14 @@ Diaz et al. (MELBA 2024) compare them with so3-steerable; each variant takes par
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from ICHSegmentationLib.baselines.runs import merged
+from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Entrant, Standing
 from ICHSegmentationLib.evaluation.figures import dice_against
 from ICHSegmentationLib.unet import doubled
@@ -46,7 +48,14 @@ def kernel_variants(
         settings: what else differs from the system's own settings.
         factors: of the kernel diameters.
         widths: 4 gives 4x0e+2x1e+1x2e at the top.
+
+    Raises:
+        InputError: a factor is not above 0, or a width less than 1.
     """
+    if wrong := [factor for factor in factors if not 0 < factor < math.inf]:
+        raise InputError(f"a factor of the kernels' diameters must be above 0; found {wrong[0]:g}.")
+    if narrow := [width for width in widths if width < 1]:
+        raise InputError(f"a width must be 1 scalar or more; found {narrow[0]}.")
     levels, diameters = len(network["irreps_levels"]), network["diameters_mm"]
     entrants = []
     for width in widths:
