@@ -53,13 +53,14 @@ def dice_by_volume(evaluation: Evaluation) -> Figure:
 
 
 def dice_against(axes: Axes, across: str, upwards: str = "mean Dice") -> None:
-    """The frame of a picture of Dice, 0 to 1 upwards, against something; a legend where lines have labels."""
+    """The frame of a picture of Dice, 0 to 1 upwards, against something; beside it the legend of lines with labels."""
     axes.set_xlabel(across)
     axes.set_ylabel(upwards)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7)
+    figure = axes.get_figure()
+    if figure is not None and axes.get_legend_handles_labels()[0]:
+        figure.legend(fontsize=7, loc="outside right upper")
 
 
 def worst_and_best(evaluation: Evaluation, pairs: list[Pair]) -> Figure:

@@ -109,7 +109,7 @@ def setting_of(options: argparse.Namespace, training: int, tests: int) -> dict[s
 
     limit = "no limit" if math.isinf(options.minutes) else f"{options.minutes:g} minutes"
     return {
-        "data": "simulated data (evaluation/small_set.py)" if options.simulate else str(options.data),
+        "data": data_in_words(options),
         "cases": f"{training} to train on, {tests} to judge on",
         "budget a system": f"{limit}, steps {options.steps or 'of the paper'}, networks {options.networks or 'all'}",
         "settings that differ": str(options.settings or "none"),
@@ -117,6 +117,16 @@ def setting_of(options: argparse.Namespace, training: int, tests: int) -> dict[s
         "seed": options.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+
+
+def data_in_words(options: argparse.Namespace) -> str:
+    """What was trained or judged on, for tables and figures: whoever sees them must know that heads are simulated."""
+    from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
+
+    if options.data is None:
+        return "simulated data (evaluation/small_set.py)"
+    simulated = (options.data / DESCRIPTION).exists()
+    return f"{options.data.name or options.data}{' (simulated data)' if simulated else ''}"
 
 
 def tell(sentence: str) -> None:

@@ -14,6 +14,7 @@ from ICHSegmentationLib.evaluation.options import (
     add_data,
     add_training,
     budget_of,
+    data_in_words,
     data_of,
     entrants_of,
     seed_of,
@@ -277,12 +278,9 @@ def parsed_spacing(text: str) -> tuple[float, float, float]:
 
 
 def about(options: argparse.Namespace, cases: int) -> str:
-    from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
     from ICHSegmentationLib.terminology import DISCLAIMER
 
-    simulated = options.data is None or (options.data / DESCRIPTION).exists()
-    data = "simulated data" if simulated else str(options.data)
-    return f"{data}, {cases} cases. {DISCLAIMER}"
+    return f"{data_in_words(options)}, {cases} cases. {DISCLAIMER}"
 
 
 def write(folder: Path, name: str, values: dict[str, Any], figure: Figure) -> None:

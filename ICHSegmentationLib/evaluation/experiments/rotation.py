@@ -207,7 +207,7 @@ def rotation_figure(turns: Sequence[Turn], title: str) -> Figure:
     planes = list(dict.fromkeys(turn.plane for turn in turns))
     systems = list(dict.fromkeys(turn.system for turn in turns))
     angles = sorted({turn.angle_deg for turn in turns})
-    figure = Figure(figsize=(3.6 * len(planes), 3.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(3.6 * len(planes) + 1, 3.6), dpi=100, layout="constrained")
     for place, plane in enumerate(planes):
         axes = figure.add_subplot(1, len(planes), place + 1)
         for system in systems:

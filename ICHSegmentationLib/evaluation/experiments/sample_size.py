@@ -65,7 +65,7 @@ def powers_of_two(largest: int) -> list[int]:
 
 def sample_size_figure(standings: Mapping[int, Sequence[Standing]], title: str) -> Figure:
     """Mean Dice against the number of training cases, a line for each system."""
-    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     labels = dict.fromkeys(standing.entrant.label for group in standings.values() for standing in group)
     for label in labels:

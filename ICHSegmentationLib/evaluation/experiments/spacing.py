@@ -81,7 +81,7 @@ def mean_at(found: Sequence[AtSpacing], system: str, spacing_mm: Spacing) -> flo
 def spacing_figure(found: Sequence[AtSpacing], title: str) -> Figure:
     """Mean Dice at each spacing, a line for each system."""
     spacings = list(dict.fromkeys(each.spacing_mm for each in found))
-    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for system in dict.fromkeys(each.system for each in found):
         axes.plot([mean_at(found, system, spacing) for spacing in spacings], marker="o", label=system)

@@ -75,13 +75,16 @@ def variant(label: str, network: dict[str, Any], settings: Mapping[str, Any]) ->
 
 def variants_figure(standings: Sequence[Standing], title: str) -> Figure:
     """Mean Dice and its interval against the number of parameters, a point for each variant."""
-    figure = Figure(figsize=(6.5, 4.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7.5, 4.2), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for standing in standings:
         summary = standing.evaluation.overall.metrics["dice"]
         bars = [[summary.mean - summary.low], [summary.high - summary.mean]]
         axes.errorbar([standing.parameters], [summary.mean], bars, marker="o", capsize=3, label=standing.entrant.label)
     axes.set_xscale("log")
+    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        ticks("{x:,.0f}")
+    axes.tick_params(axis="x", which="both", labelsize=7, labelrotation=30)
     dice_against(axes, "parameters", "mean Dice, 95 % interval")
     axes.set_title(title, fontsize=8)
     return figure
