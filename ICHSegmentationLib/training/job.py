@@ -33,7 +33,7 @@ from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pack_weights, unpack_runs
 from ICHSegmentationLib.training.loop import Progress, Sitting
 from ICHSegmentationLib.training.packing import LabelledHead, measured_heads, unpack_heads
-from ICHSegmentationLib.training.pool import claim, simulate_pool
+from ICHSegmentationLib.training.pool import case_folder, claim, simulate_pool
 from ICHSegmentationLib.training.train import TrainingConfig, train
 from ICHSegmentationLib.training.trial import summary, tried
 from ICHSegmentationLib.unet import PRESETS, EquivariantUNet
@@ -161,7 +161,7 @@ def simulated_pools(
                 raise InputError(
                     f"half of the {job.minutes:g} minutes went into simulation; ask for fewer than {job.cases} cases."
                 )
-        pools.append([pool / f"case_{number:06d}" for number in range(count)])
+        pools.append([case_folder(pool, number) for number in range(count)])
         logger.info("%d %s simulated after %.0f s", count, name, deadline.elapsed_s)
     return pools[0], pools[1]
 
