@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import sys
@@ -128,7 +127,7 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.training.processes import joined_processes, own_device
     from ICHSegmentationLib.training.train import train
 
-    config = chosen_config(options)
+    config = wished_config(options)
     device = own_device(pick_device(options.device))
     with joined_processes(device) as processes:
         if not processes.is_first:
@@ -148,20 +147,11 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
             print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
 
 
-def chosen_config(options: argparse.Namespace) -> TrainingConfig:
+def wished_config(options: argparse.Namespace) -> TrainingConfig:
     """The preset's configuration, what the file changes, what the options change."""
-    from ICHSegmentationLib.training.train import TrainingConfig
-    from ICHSegmentationLib.unet import PRESETS
+    from ICHSegmentationLib.training.train import chosen_config
 
-    if options.preset not in PRESETS:
-        raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {options.preset!r}.")
-    config = TrainingConfig(PRESETS[options.preset])
-    if options.config is not None:
-        try:
-            values = json.loads(options.config.read_text())
-            config = TrainingConfig.from_json({**config.to_json(), **values})
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    config = chosen_config(options.preset, options.config)
     names = ("member", "seed", "steps", "batches_per_step", "precision")
     wishes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     config = dataclasses.replace(config, **wishes)

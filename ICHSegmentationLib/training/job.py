@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import platform
@@ -34,9 +33,9 @@ from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pa
 from ICHSegmentationLib.training.loop import Progress, Sitting
 from ICHSegmentationLib.training.packing import LabelledHead, measured_heads, unpack_heads
 from ICHSegmentationLib.training.pool import case_folder, claim, simulate_pool
-from ICHSegmentationLib.training.train import TrainingConfig, train
+from ICHSegmentationLib.training.train import TrainingConfig, chosen_config, train
 from ICHSegmentationLib.training.trial import summary, tried
-from ICHSegmentationLib.unet import PRESETS, EquivariantUNet
+from ICHSegmentationLib.unet import EquivariantUNet
 
 logger = logging.getLogger("job")
 
@@ -79,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, required=True, help="for everything; end well before the lease does")
     parser.add_argument("--members", type=int, nargs="+", required=True, help="trained in turn, equally long")
     parser.add_argument("--resume", type=Path, help="runs.zip of an earlier lease")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="compact")
+    parser.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
     parser.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig")
     parser.add_argument("--cases", type=int, default=600, help="to train on (default: 600)")
     parser.add_argument("--held-out", type=int, default=3, help="heads to test on (default: 3, the last ones)")
@@ -90,13 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def job_of(options: argparse.Namespace) -> Job:
-    config = TrainingConfig(PRESETS[options.preset])
-    if options.config is not None:
-        try:
-            values = json.loads(options.config.read_text())
-            config = TrainingConfig.from_json({**config.to_json(), **values})
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    config = chosen_config(options.preset, options.config)
     config.check()
     if min(options.cases, options.test_cases, options.held_out) < 1 or options.minutes <= 0:
         raise InputError("--cases, --test-cases, --held-out must be 1 or more, --minutes above 0.")

@@ -25,7 +25,7 @@ from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
 from ICHSegmentationLib.training.patches import Batch, draw_patches
 from ICHSegmentationLib.training.processes import own_device
 from ICHSegmentationLib.training.validation import Validation
-from ICHSegmentationLib.unet import EquivariantUNet, UNetConfig
+from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,23 @@ class TrainingConfig:
     def learning_rate_at(self, step: int) -> float:
         share = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps))) if self.decay else 1.0
         return self.learning_rate * share
+
+
+def chosen_config(preset: str, file: Path | None) -> TrainingConfig:
+    """A preset's configuration, and what a JSON file changes of it.
+
+    Raises:
+        InputError: there is no such preset, or the file is no such JSON.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {preset!r}.")
+    config = TrainingConfig(PRESETS[preset])
+    if file is None:
+        return config
+    try:
+        return TrainingConfig.from_json({**config.to_json(), **json.loads(file.read_text())})
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file} is no training configuration: {error}.") from None
 
 
 def train(
