@@ -92,16 +92,8 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     print(f"{len(numbers)} cases in {options.out}")
 
 
-def label_map_files(folder: Path) -> list[Path]:
-    from ICHSegmentationLib.image_files import is_image_file
-
-    files = sorted(path for path in folder.glob("*") if is_image_file(path))
-    if not files:
-        raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
-    return files
-
-
 def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
+    from ICHSegmentationLib.simulation.label_maps import label_map_files
     from ICHSegmentationLib.training.pool import claim
 
     claim(pool, {"simulation seed": seed, "label maps": [path.name for path in label_map_files(label_maps)]})
@@ -263,7 +255,7 @@ class Teller:
 
 
 def run_pack(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.simulation.label_maps import read_labels
+    from ICHSegmentationLib.simulation.label_maps import label_map_files, read_labels
     from ICHSegmentationLib.training.packing import LabelledHead, pack_heads
 
     files = label_map_files(options.label_maps)
