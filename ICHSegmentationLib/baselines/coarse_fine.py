@@ -33,7 +33,7 @@ from ICHSegmentationLib.baselines.preparation import Prepared, densities, restor
 from ICHSegmentationLib.baselines.runs import Shares, begin_run, number_of, read_settings, trained_networks
 from ICHSegmentationLib.baselines.splits import fold
 from ICHSegmentationLib.baselines.system import Budget
-from ICHSegmentationLib.baselines.tiled import at_any_spacing, run_tiles, uncleaned
+from ICHSegmentationLib.baselines.tiled import at_any_spacing, run_tiles
 from ICHSegmentationLib.convolution import Spacing
 from ICHSegmentationLib.data.nnunet import RawDataset
 from ICHSegmentationLib.geometry import Volume
@@ -44,7 +44,6 @@ from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.checkpoint import kept_weights
-from ICHSegmentationLib.training.loss import cross_entropy
 
 COARSE_THRESHOLD = 0.5
 COARSE, MASKS, BEST = "coarse", "masks", "best_fold.json"
@@ -116,14 +115,9 @@ def coarse_recipe(settings: CoarseSettings) -> Recipe:
     return Recipe(
         prepare=partial(shrunk, size=settings.training.patch),
         network=lambda: DenseUNet(1, settings.width, settings.growth, settings.blocks, settings.layers_per_block),
-        optimizer=torch.optim.Adam,
-        loss=cross_entropy,
         split=partial(fold, folds=settings.training.networks),
-        hard=lambda cases: [],
         change=flips_and_gamma,
         tiling=Tiling(settings.training.patch),
-        at_spacing=at_any_spacing,
-        clean=uncleaned,
     )
 
 
