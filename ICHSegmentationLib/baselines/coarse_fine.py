@@ -28,7 +28,7 @@ from ICHSegmentationLib.baselines.dense_unet import DenseUNet
 from ICHSegmentationLib.baselines.nnunet import FILES, FoldEnsemble, NnUNetSettings, refuse_minutes_alone, train_folds
 from ICHSegmentationLib.baselines.nnunet_files import Plans, PlanSettings, prepare_nnunet, read_plans, require_nnunet
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
-from ICHSegmentationLib.baselines.patches import Entry, Patch, Size
+from ICHSegmentationLib.baselines.patches import Entry, Patch
 from ICHSegmentationLib.baselines.preparation import Prepared, densities, restored
 from ICHSegmentationLib.baselines.runs import Shares, begin_run, number_of, read_settings, trained_networks
 from ICHSegmentationLib.baselines.splits import fold
@@ -44,6 +44,7 @@ from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.checkpoint import kept_weights
+from ICHSegmentationLib.training.patches import Size
 
 COARSE_THRESHOLD = 0.5
 COARSE, MASKS, BEST = "coarse", "masks", "best_fold.json"

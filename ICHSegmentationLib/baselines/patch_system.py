@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases, trainable
-from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, Size, draw_batch, unchanged
+from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, draw_batch, unchanged
 from ICHSegmentationLib.baselines.preparation import densities
 from ICHSegmentationLib.baselines.runs import (
     Shares,
@@ -37,6 +37,7 @@ from ICHSegmentationLib.training.checkpoint import System as Trained
 from ICHSegmentationLib.training.checkpoint import kept_weights
 from ICHSegmentationLib.training.loop import LoopConfig, Sitting, train_system
 from ICHSegmentationLib.training.loss import cross_entropy
+from ICHSegmentationLib.training.patches import Size
 from ICHSegmentationLib.training.processes import joined_processes
 
 VALIDATION = 1  # last number of the seeds of validation patches

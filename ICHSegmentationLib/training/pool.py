@@ -41,8 +41,8 @@ def store(folder: Path, hu: np.ndarray, label: np.ndarray, description: dict[str
     """Writes a case; `folder` exists afterwards with all of it, from here or from another process."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True, exist_ok=True)
-    np.save(partial / "hu.npy", hu.astype(np.int16))
-    np.save(partial / "label.npy", label.astype(np.uint8))
+    np.save(partial / "hu.npy", np.ascontiguousarray(hu, np.int16))
+    np.save(partial / "label.npy", np.ascontiguousarray(label, np.uint8))  # so bleed is quickly found in it
     (partial / "case.json").write_text(json.dumps(description))
     try:
         partial.rename(folder)
