@@ -274,6 +274,6 @@ class CoarseFinePredictor:
         prepared = self.channels(volume)
         return restored(self.fine.probability(prepared.inputs, prepared.spacing_mm), volume).clip(0, 1)
 
-    def mask(self, volume: Volume) -> np.ndarray:
+    def mask(self, volume: Volume, probability: np.ndarray | None = None) -> np.ndarray:
         """[x, y, z] bool on the volume's own grid."""
-        return self.probability(volume) >= self.threshold
+        return (self.probability(volume) if probability is None else probability) >= self.threshold
