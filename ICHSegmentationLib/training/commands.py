@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.errors import InputError, StoppedError, require_at_least
 from ICHSegmentationLib.staging import Staging
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.simulation.label_maps import load_anatomies
     from ICHSegmentationLib.training.pool import simulate_pool
 
+    require_at_least(1, {"--cases": options.cases})
+    require_at_least(0, {"--first": options.first, "--seed": options.seed})
     claim_for_simulation(options.out, options.label_maps, options.seed)
     anatomies = load_anatomies(options.label_maps, cache=options.out / "anatomies")
     numbers = range(options.first, options.first + options.cases)
@@ -120,6 +122,8 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.training.train import train
 
     config = wished_config(options)
+    if not options.minutes > 0:
+        raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     device = own_device(pick_device(options.device))
     with joined_processes(device) as processes:
         if not processes.is_first:
@@ -206,8 +210,8 @@ def simulated_cases(
     from ICHSegmentationLib.training.simulating import Simulators
 
     pool, seed, count = pool_beside(options, options.simulate), options.simulation_seed, options.cases
-    if min(count, options.workers) < 1:
-        raise InputError(f"--cases and --workers must be 1 or more; found {count} and {options.workers}.")
+    require_at_least(1, {"--cases": count, "--workers": options.workers})
+    require_at_least(0, {"--simulation-seed": seed})
     claim_for_simulation(pool, options.simulate, seed)
     load_anatomies(options.simulate, cache=pool / "anatomies")
     anatomies = sorted((pool / "anatomies").glob("*.npz"))

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from ICHSegmentationLib.errors import ICHError, InputError
+from ICHSegmentationLib.errors import ICHError, InputError, require_at_least
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.cases import cases_of
@@ -91,8 +91,10 @@ def parser() -> argparse.ArgumentParser:
 def job_of(options: argparse.Namespace) -> Job:
     config = chosen_config(options.preset, options.config)
     config.check()
-    if min(options.cases, options.test_cases, options.held_out) < 1 or options.minutes <= 0:
-        raise InputError("--cases, --test-cases, --held-out must be 1 or more, --minutes above 0.")
+    require_at_least(1, {"--cases": options.cases, "--test-cases": options.test_cases, "--held-out": options.held_out})
+    require_at_least(0, {"--members": min(options.members), "--simulation-seed": options.simulation_seed})
+    if not options.minutes > 0:
+        raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     members = tuple(dict.fromkeys(options.members))
     return Job(
         config, members, options.cases, options.held_out, options.test_cases, options.simulation_seed, options.minutes

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.staging import write_json
+from ICHSegmentationLib.staging import told_as_output_error, write_json
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System, load_run, save_run
 from ICHSegmentationLib.training.journal import Journal
 from ICHSegmentationLib.training.precision import PRECISIONS, flushed_denormals, refuse_unsafe_convolutions
@@ -124,6 +124,7 @@ def train_system(
     Raises:
         InputError: `folder` holds a run that is not to be resumed, or one with other settings; or the precision is
             unsafe here, see `precision.refuse_unsafe_convolutions`.
+        OutputError: `folder` cannot be written to.
     """
     device = next(system.network.parameters()).device
     with flushed_denormals(), joined_processes(device) as processes, StopSignals() as signals:
@@ -189,7 +190,8 @@ def begin(system: System, described: dict[str, Any], folder: Path, resume: bool,
     processes.from_first_(system.network.state_dict().values())
     if not processes.is_first:
         return run
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_as_output_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_json(path, described)
     return run
 

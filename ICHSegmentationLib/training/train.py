@@ -9,13 +9,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.errors import InputError, require_at_least
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
@@ -91,11 +91,11 @@ class TrainingConfig:
         self.loop()
         if self.loss not in LOSSES:
             raise InputError(f"the loss must be one of {', '.join(LOSSES)}; found {self.loss!r}.")
-        least = {"steps": 1, "batches_per_step": 1, "patches_per_step": 1, "validate_every": 1, "member": 0}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise InputError(f"{name} must be {value} or more; found {getattr(self, name)}.")
-        if not self.patch_sizes or min(min(size) for size in self.patch_sizes) < 1:
+        counts = ("steps", "batches_per_step", "patches_per_step", "validate_every")
+        require_at_least(1, {name: getattr(self, name) for name in counts})
+        require_at_least(0, {"member": self.member, "seed": self.seed})
+        sides = [side for size in self.patch_sizes for side in size]
+        if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
             raise InputError(f"patch_sizes must name at least one size in whole voxels; found {self.patch_sizes}.")
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +103,11 @@ class TrainingConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingConfig:
+        """The configuration of `to_json`; raises TypeError or ValueError for what cannot be one."""
+        for name, kind in get_type_hints(cls).items():
+            allowed = float | int if kind is float else kind
+            if name in values and name not in ("network", "patch_sizes") and not isinstance(values[name], allowed):
+                raise TypeError(f"{name} must be of the type {getattr(kind, '__name__', kind)}; found {values[name]!r}")
         network = UNetConfig.from_json(values["network"])
         patch_sizes = tuple((x, y, z) for x, y, z in values["patch_sizes"])
         return cls(**{**values, "network": network, "patch_sizes": patch_sizes})
