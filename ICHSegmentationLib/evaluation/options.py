@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.errors import InputError, require_at_least
 
 if TYPE_CHECKING:
     from ICHSegmentationLib.baselines.system import Budget
@@ -42,8 +42,7 @@ def seed_of(options: argparse.Namespace) -> int:
     Raises:
         InputError: it is negative.
     """
-    if options.seed < 0:
-        raise InputError(f"the seed must be 0 or more; found {options.seed}.")
+    require_at_least(0, {"--seed": options.seed})
     return int(options.seed)
 
 

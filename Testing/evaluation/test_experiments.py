@@ -160,7 +160,7 @@ def test_scans_to_judge_on_are_those_that_were_held_out(raw: Path, tmp_path: Pat
     write_json(other, {"scans": {"case_9": "x"}})
     with pytest.raises(InputError, match="held none of the cases"):
         held_out_pairs(raw, [other])
-    with pytest.raises(InputError, match="number of cases must be 1 or more; found 0"):
+    with pytest.raises(InputError, match="--cases must be 1 or more; found 0"):
         scans_of(raw, held_out_pairs(raw, [job]), 0)
     assert len(labelled_pairs(raw)) == 4
     for part in ("images", "labels"):
@@ -229,7 +229,7 @@ def test_variants_change_the_network_and_keep_the_rest() -> None:
     assert kernels[0].settings["network"]["irreps_levels"][0] == "4x0e+2x1e+1x2e"
     for factors, widths, said in (
         ([float("nan")], [4], "above 0; found nan"),
-        ([1.0], [0], "1 scalar or more; found 0"),
+        ([1.0], [0], "--widths must be 1 or more; found 0"),
     ):
         with pytest.raises(InputError, match=said):
             kernel_variants(network, settings, factors, widths)

@@ -13,7 +13,7 @@ import numpy as np
 from ICHSegmentationLib.baselines.system import Predictor
 from ICHSegmentationLib.data.grids import check_same_grid
 from ICHSegmentationLib.data.nnunet import LabelledScan
-from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.errors import InputError, require_at_least
 from ICHSegmentationLib.evaluation.child import CATALOGUE, find_system
 from ICHSegmentationLib.evaluation.pairs import Pair, find_pairs, labels_in, read_labels
 from ICHSegmentationLib.image_files import read_image_file
@@ -110,8 +110,8 @@ def scans_of(data: Path, pairs: Sequence[Pair], count: int | None) -> list[Label
     Raises:
         InputError: a file cannot be used, or the count is less than 1.
     """
-    if count is not None and count < 1:
-        raise InputError(f"the number of cases must be 1 or more; found {count}.")
+    if count is not None:
+        require_at_least(1, {"--cases": count})
     labels = labels_in(data)
     scans = []
     for pair in pairs[:count]:

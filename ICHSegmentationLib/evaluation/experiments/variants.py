@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ICHSegmentationLib.baselines.runs import merged
-from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.errors import InputError, require_at_least
 from ICHSegmentationLib.evaluation.comparison import Entrant, Standing
 from ICHSegmentationLib.evaluation.figures import dice_against
 from ICHSegmentationLib.unet import doubled
@@ -54,8 +54,7 @@ def kernel_variants(
     """
     if wrong := [factor for factor in factors if not 0 < factor < math.inf]:
         raise InputError(f"a factor of the kernels' diameters must be above 0; found {wrong[0]:g}.")
-    if narrow := [width for width in widths if width < 1]:
-        raise InputError(f"a width must be 1 scalar or more; found {narrow[0]}.")
+    require_at_least(1, {"--widths": min(widths)})
     levels, diameters = len(network["irreps_levels"]), network["diameters_mm"]
     entrants = []
     for width in widths:
