@@ -15,6 +15,8 @@ from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.comparison import Standing
+from ICHSegmentationLib.evaluation.evaluate import evaluate_case, summary_of
 from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, head_mask, reliability
 from ICHSegmentationLib.evaluation.experiments.rotation import (
     PLANES,
@@ -31,8 +33,10 @@ from ICHSegmentationLib.evaluation.experiments.rotation import (
 from ICHSegmentationLib.evaluation.experiments.sample_size import powers_of_two
 from ICHSegmentationLib.evaluation.experiments.spacing import at_spacing, spacing_experiment
 from ICHSegmentationLib.evaluation.experiments.trained import PREDICTION_JOB, held_out_pairs, labelled_pairs, scans_of
-from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_variants
+from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_figure, kernel_variants
+from ICHSegmentationLib.evaluation.jobs import Spent
 from ICHSegmentationLib.evaluation.metrics import dice
+from ICHSegmentationLib.evaluation.pairs import OUR_LABELS
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.inference import volume_of
 from ICHSegmentationLib.regular import RegularGrid
@@ -235,6 +239,19 @@ def test_variants_change_the_network_and_keep_the_rest() -> None:
             kernel_variants(network, settings, factors, widths)
     assert powers_of_two(10) == [2, 4, 8]
     assert powers_of_two(16) == [2, 4, 8, 16]
+
+
+def test_kernels_of_one_width_make_a_line_of_the_figure() -> None:
+    network = {"irreps_levels": ["8x0e+4x1e+2x2e"] * 3, "diameters_mm": [5.0, 10.0, 20.0]}
+    entrants = kernel_variants(network, {}, factors=[0.6, 1.0, 1.4], widths=[4, 8])
+    ball = SCAN.label > 0
+    evaluation = summary_of(
+        [evaluate_case("ball", ball, SCAN.label, SCAN.volume.spacing_mm, OUR_LABELS)], 0, OUR_LABELS
+    )
+    standings = [Standing(entrant, evaluation, 1000, None, Spent(), 0.0) for entrant in entrants]
+    lines = [container.lines[0] for container in kernel_figure(standings, "").axes[0].containers]
+    assert [list(line.get_xdata()) for line in lines] == [[3.0, 5.0, 7.0]] * 2
+    assert all(list(line.get_ydata()) == [1.0] * 3 for line in lines)
 
 
 def test_experiments_on_finished_runs_are_one_command_each(

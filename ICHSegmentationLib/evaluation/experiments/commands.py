@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,17 +209,18 @@ def run_cases(options: argparse.Namespace, staging: Staging) -> None:
 
 
 def run_kernel(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.evaluation.experiments.variants import kernel_variants
+    from ICHSegmentationLib.evaluation.experiments.variants import kernel_figure, kernel_variants
 
     network, settings = steerable_settings(options)
-    run_variants(options, "kernel", kernel_variants(network, settings, options.factors, options.widths))
+    entrants = kernel_variants(network, settings, options.factors, options.widths)
+    run_variants(options, "kernel", entrants, kernel_figure)
 
 
 def run_irreps(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.evaluation.experiments.variants import irreps_variants
+    from ICHSegmentationLib.evaluation.experiments.variants import irreps_variants, variants_figure
 
     network, settings = steerable_settings(options)
-    run_variants(options, "irreps", irreps_variants(network, settings))
+    run_variants(options, "irreps", irreps_variants(network, settings), variants_figure)
 
 
 def steerable_settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -232,9 +233,13 @@ def steerable_settings(options: argparse.Namespace) -> tuple[dict[str, Any], dic
     return dataclasses.asdict(system.settings.network), settings
 
 
-def run_variants(options: argparse.Namespace, name: str, entrants: Sequence[Entrant]) -> None:
+def run_variants(
+    options: argparse.Namespace,
+    name: str,
+    entrants: Sequence[Entrant],
+    figure_of: Callable[[Sequence[Standing], str], Figure],
+) -> None:
     from ICHSegmentationLib.evaluation.comparison import compare
-    from ICHSegmentationLib.evaluation.experiments.variants import variants_figure
     from ICHSegmentationLib.evaluation.split import split_of
     from ICHSegmentationLib.evaluation.standings import printed, write_standings
 
@@ -242,7 +247,7 @@ def run_variants(options: argparse.Namespace, name: str, entrants: Sequence[Entr
     split = split_of(data_of(options), options.out, options.test_share, seed)
     standings, failures = compare(entrants, split, options.out, budget, options.device, seed, tell)
     write_standings(options.out, standings, failures, setting_of(options, len(split.training), len(split.tests)))
-    write(options.out, name, points(standings), variants_figure(standings, about(options, len(split.tests))))
+    write(options.out, name, points(standings), figure_of(standings, about(options, len(split.tests))))
     print(printed(standings))
     finish(options, failures)
 

@@ -72,6 +72,34 @@ def variant(label: str, network: dict[str, Any], settings: Mapping[str, Any]) ->
     return Entrant(label, SYSTEM, merged(dict(settings), {"network": network}))
 
 
+def kernel_figure(standings: Sequence[Standing], title: str) -> Figure:
+    """Mean Dice and its interval against the kernels' diameter at the top, a line for each width.
+
+    Variants of one width have as many parameters whatever their kernels' size: weights are of radial functions.
+    """
+    figure = Figure(figsize=(7.5, 4.2), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    tops = dict.fromkeys(top_irreps(standing) for standing in standings)
+    for top in tops:
+        group = [standing for standing in standings if top_irreps(standing) == top]
+        dices = [standing.evaluation.overall.metrics["dice"] for standing in group]
+        axes.errorbar(
+            [standing.entrant.settings["network"]["diameters_mm"][0] for standing in group],
+            [dice.mean for dice in dices],
+            [[dice.mean - dice.low for dice in dices], [dice.high - dice.mean for dice in dices]],
+            marker="o",
+            capsize=3,
+            label=f"{top}\n{group[0].parameters:,} parameters",
+        )
+    dice_against(axes, "diameter of the kernels at the top (mm)", "mean Dice, 95 % interval")
+    axes.set_title(title, fontsize=8)
+    return figure
+
+
+def top_irreps(standing: Standing) -> str:
+    return str(standing.entrant.settings["network"]["irreps_levels"][0])
+
+
 def variants_figure(standings: Sequence[Standing], title: str) -> Figure:
     """Mean Dice and its interval against the number of parameters, a point for each variant."""
     figure = Figure(figsize=(7.5, 4.2), dpi=100, layout="constrained")
