@@ -26,15 +26,14 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 try:
-    from ICHSegmentationLib.errors import ICHError, InputError, sentence
+    from ICHSegmentationLib.errors import ICHError, InputError
 except ImportError:  # run from the source tree: Slicer knows this file's folder only
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from ICHSegmentationLib.errors import ICHError, InputError, sentence
+    from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.panel import application
 from ICHSegmentationLib.panel.scene_result import SceneResult, add_result, result_of, show_alone
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
-POLL_MS = 50
 PICK_CT_AFTER_MS = 200  # a volume gets its image some time after it comes
 
 
@@ -184,7 +183,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.batch: Any = None
         self.set_up: Any = None
         self.result: Any = None
-        self.details = ""  # of the problem that is shown
+        self.run: Any = None
 
     # ---- life of the panel
 
@@ -192,6 +191,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from ICHSegmentationLib.installation import read_requirements
         from ICHSegmentationLib.panel.batch_section import BatchSection
         from ICHSegmentationLib.panel.result_section import ResultSection
+        from ICHSegmentationLib.panel.run_section import RunSection
         from ICHSegmentationLib.panel.setup_section import SetupSection
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -202,21 +202,19 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = ICHSegmentationLogic()
         requirements = read_requirements(Path(self.resourcePath("requirements.txt")))
         self.set_up = SetupSection(self.ui, self.logic.keeper, requirements, self.use_ensemble, self.show_buttons)
+        self.run = RunSection(
+            self.ui, self.logic, lambda: self.parameters, self.show_buttons, self.on_result, self.set_up.diagnostics
+        )
         self.batch = BatchSection(
             self.ui, self.logic.keeper, self.batch_settings, self.show_buttons, self.show_scan, self.show_result
         )
-        self.result = ResultSection(self.ui, self.on_undo, self.show_problem)
-        self.timer = self.new_timer(POLL_MS, self.on_timer)
-        self.pick_timer = self.new_timer(PICK_CT_AFTER_MS, self.pick_ct)
+        self.result = ResultSection(self.ui, self.on_undo, self.run.show_problem)
+        self.pick_timer = qt.QTimer()
+        self.pick_timer.setInterval(PICK_CT_AFTER_MS)
         self.pick_timer.setSingleShot(True)
-        for button, act in (
-            (self.ui.segmentButton, self.on_segment_or_cancel),
-            (self.ui.brainWindowButton, lambda: self.show_window("brain")),
-            (self.ui.bloodWindowButton, lambda: self.show_window("blood")),
-            (self.ui.subduralWindowButton, lambda: self.show_window("subdural")),
-            (self.ui.copyDiagnosisButton, self.on_copy_diagnosis),
-        ):
-            button.connect("clicked()", act)
+        self.pick_timer.connect("timeout()", self.pick_ct)
+        for name, button in self.window_buttons().items():
+            button.connect("clicked()", lambda name=name: application.show_window(self.parameters.inputVolume, name))
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.on_scene_start_close)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_end_close)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_end_import)
@@ -224,14 +222,8 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.on_node_removed)
         self.bind()
 
-    def new_timer(self, milliseconds: int, act: Any) -> Any:
-        timer = qt.QTimer()
-        timer.setInterval(milliseconds)
-        timer.connect("timeout()", act)
-        return timer
-
     def cleanup(self) -> None:
-        self.stop()
+        self.run.stop()
         self.batch.stop()
         self.set_up.timer.stop()
         self.pick_timer.stop()
@@ -273,7 +265,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
 
     def on_scene_start_close(self, caller: Any, event: str) -> None:
-        self.stop()
+        self.run.stop()
         self.batch.forget_volumes()
         self.logic.earlier.clear()
         self.forget_parameters()
@@ -318,7 +310,10 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         return Settings(self.chosen_bundle(), {"quality": self.parameters.quality, "device": self.parameters.device})
 
-    # ---- a run
+    # ---- what can be done
+
+    def window_buttons(self) -> dict[str, Any]:
+        return {name: getattr(self.ui, f"{name}WindowButton") for name in application.WINDOWS}
 
     def on_parameters(self, caller: Any = None, event: str = "") -> None:
         if self.chosen_bundle() != self.set_up.bundle:
@@ -329,66 +324,18 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Offers what can be done now, and says why the rest cannot."""
         if self.parameters is None or self.batch is None:
             return
-        running, missing = self.logic.job is not None, self.set_up.installation.why_not
+        running, missing = self.run.is_running, self.set_up.installation.why_not
         busy = _("A batch is running.") if self.batch.is_running else missing
         reason = busy or self.logic.why_not(self.parameters.inputVolume)
-        self.ui.segmentButton.text = _("Cancel") if running else _("Segment")
-        self.ui.segmentButton.enabled = running or not reason
-        self.ui.segmentButton.toolTip = _("Stops the run") if running else reason or _("Finds and measures hemorrhage")
+        self.run.show_state(reason)
         self.batch.show_state(_("A scan is being segmented.") if running else missing)
-        for button in (self.ui.brainWindowButton, self.ui.bloodWindowButton, self.ui.subduralWindowButton):
+        for button in self.window_buttons().values():
             button.enabled = self.parameters.inputVolume is not None
 
-    def on_segment_or_cancel(self) -> None:
-        if self.logic.job is not None:
-            self.stop()
-            self.show_progress(_("Cancelled."))
-            return
-        self.show_problem("")
-        try:
-            self.logic.start(self.parameters)
-        except ICHError as error:
-            self.show_problem(str(error))
-            return
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = True
-        self.show_progress(_("Starting ..."))
-        self.timer.start()
-        self.show_buttons()
-
-    def stop(self) -> None:
-        """Ends a run, if there is one."""
-        self.timer.stop()
-        if self.logic.job is not None:
-            self.logic.cancel()
-        self.ui.progressBar.visible = False
-        self.show_buttons()
-
-    def on_timer(self) -> None:
-        from ICHSegmentationLib.panel.wording import progress_line
-
-        for message in self.logic.listen(self.parameters):
-            kind = message["message"]
-            if kind == "progress":
-                self.ui.progressBar.value = round(1000 * message["fraction"])
-                self.show_progress(progress_line(message))
-            elif kind == "result":
-                self.on_result(message)
-            elif kind == "error":
-                self.show_progress("")
-                self.show_problem(message["text"], message.get("details", ""))
-            elif kind == "ended":
-                text = _("The program that segments ended unexpectedly (exit code {code}).")
-                self.show_progress("")
-                self.show_problem(text.format(code=message["exit_code"]), "\n".join(message["last_lines"]))
-        if self.logic.job is None:
-            self.stop()
-
-    def on_result(self, message: dict[str, Any]) -> None:
-        self.show_progress(_("Done in {seconds:.0f} s.").format(seconds=message["seconds"]))
-        self.show_result(self.logic.result(self.parameters))
-
     # ---- results
+
+    def on_result(self) -> None:
+        self.show_result(self.logic.result(self.parameters))
 
     def show_scan(self, volume: Any) -> None:
         """Shows a scan in the views, without any overlay of ours, and chooses it."""
@@ -415,25 +362,7 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if before is not None:
             application.show_volume(before.scan)
             show_alone(before)
-        self.show_progress("")
-
-    # ---- what is shown
-
-    def show_progress(self, line: str) -> None:
-        self.ui.progressLabel.text = line
-        self.ui.progressLabel.visible = bool(line)
-
-    def show_problem(self, text: str, details: str = "") -> None:
-        self.details = details
-        self.ui.problemLabel.text = sentence(text)
-        self.ui.problemLabel.visible = bool(text)
-        self.ui.copyDiagnosisButton.visible = bool(text)
-
-    def on_copy_diagnosis(self) -> None:
-        slicer.app.clipboard().setText(self.set_up.diagnostics([self.ui.problemLabel.text, self.details]))
-
-    def show_window(self, name: str) -> None:
-        application.show_window(self.parameters.inputVolume, name)
+        self.run.show_progress("")
 
 
 class ICHSegmentationTest(ScriptedLoadableModuleTest):

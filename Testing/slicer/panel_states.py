@@ -44,7 +44,7 @@ def result(panel: Any) -> None:
         "bundle": bundle,
     }
     panel.show_result(add_result(panel.parameters.inputVolume, bleed.T, bleed.T.astype(np.float32), statistics))
-    panel.show_progress("Done in 9 s.")
+    panel.run.show_progress("Done in 9 s.")
 
 
 def edited(panel: Any) -> None:
@@ -59,12 +59,14 @@ def running(panel: Any) -> None:
     panel.ui.progressBar.visible = True
     panel.ui.progressBar.value = 420
     panel.ui.segmentButton.text = "Cancel"
-    panel.show_progress("Segmenting: member 2 of 3, tile 1 of 2, 12 s left")
+    panel.run.show_progress("Segmenting: member 2 of 3, tile 1 of 2, 12 s left")
 
 
 def problem(panel: Any) -> None:
     """After a run that failed."""
-    panel.show_problem("the scan's values lie between 0 and 255: an 8-bit picture, not Hounsfield units, was found.")
+    panel.run.show_problem(
+        "the scan's values lie between 0 and 255: an 8-bit picture, not Hounsfield units, was found."
+    )
 
 
 def batch(panel: Any) -> None:

@@ -286,7 +286,7 @@ def test_a_result_that_slicer_does_not_take_is_told_and_leaves_the_scene_as_it_w
     before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
     run(panel)
     assert "did not take the mask" in panel.ui.problemLabel.text
-    assert "Traceback" in panel.details
+    assert "Traceback" in panel.run.details
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before
     assert panel.parameters.segmentation is None
     assert panel.ui.segmentButton.text == "Segment"

@@ -203,7 +203,7 @@ def test_diagnostics_hold_nothing_of_a_scan_even_if_the_worker_said_it(panel: An
     )
     panel.ui.copyDiagnosticsButton.click()
     copied = slicer.app.clipboard().text()
-    panel.show_problem("the volume Müller^Hans 1950 holds no image.", "\n".join(worker.last_lines))
+    panel.run.show_problem("the volume Müller^Hans 1950 holds no image.", "\n".join(worker.last_lines))
     panel.ui.copyDiagnosisButton.click()
     for text in (copied, slicer.app.clipboard().text()):
         assert 'File "volume.py", line 12, in read' in text
