@@ -55,6 +55,7 @@ class BatchSection:
         self.cases: list[Case] = []  # of the batch, in its order, as are the rows of the table
         self.of_volumes = True
         self.left_out: list[str] = []
+        self.told = ""  # of the row that was clicked last
         self.timer = qt.QTimer()
         self.timer.setInterval(POLL_MS)
         self.timer.connect("timeout()", self.on_timer)
@@ -80,6 +81,7 @@ class BatchSection:
             self.show_line(_("Cancelled; what is done is kept. ") + batch_result_line(self.batch))
             return
         self.show_rows([])
+        self.told = ""
         try:
             self.cases = self.chosen_cases()
             out = Path(self.ui.batchOutputEdit.currentPath)
@@ -122,6 +124,8 @@ class BatchSection:
         self.show(batch)
         if batch.is_over:
             self.stop()
+            if self.of_volumes and len(batch.failures) < len(batch.rows) and not self.told:
+                self.tell(_("Click a scan to see it."))
 
     def stop(self) -> None:
         """Ends a batch, if one runs; the worker ends with a scan that it has."""
@@ -136,7 +140,7 @@ class BatchSection:
         """Ends a batch of volumes and its table: the scene goes, and another may give their names to others."""
         if self.of_volumes:
             self.stop()
-            self.cases = []
+            self.cases, self.told = [], ""
             self.show_rows([])
 
     # ---- what is shown
@@ -149,6 +153,8 @@ class BatchSection:
     def show_line(self, line: str) -> None:
         if self.left_out:
             line += " " + _("Left out, as they are no CT: {names}.").format(names=", ".join(self.left_out))
+        if self.told:
+            line += "\n" + self.told
         self.ui.batchLabel.text = line
         self.ui.batchLabel.visible = bool(line)
         self.ui.batchCopyButton.visible = self.batch is not None
@@ -187,7 +193,13 @@ class BatchSection:
                 told = told.format(name=row.scan, folder=self.batch.folder / row.scan)
         except ICHError as error:
             told = sentence(str(error))
-        self.show_line(" ".join(part for part in (batch_line(self.batch), told) if part))
+        self.tell(told)
+
+    def tell(self, text: str) -> None:
+        """Says something about the rows, behind where the batch stands."""
+        self.told = text
+        if self.batch is not None:
+            self.show_line(batch_line(self.batch))
 
     def show_state(self, why_not: str) -> None:
         """Offers the run, or says why it is not to be had: for another reason, or because something is to be chosen."""

@@ -116,7 +116,9 @@ def test_a_click_on_a_finished_scan_shows_it_as_if_it_had_been_segmented_alone(p
     first, second = segmentations()
     assert not any(node.GetDisplayVisibility() for node in (first, second))  # the views show who knows which head
     assert not is_shown(panel.ui.resultBox)
+    assert "Click a scan to see it." in panel.ui.batchLabel.text
     click(panel, 0)
+    assert "Click a scan" not in panel.ui.batchLabel.text
     assert panel.ui.scanLabel.text == "CT head"
     assert f"{panel.result.found.volume_ml:.1f} mL" == texts(panel)[0][1]
     assert in_the_views() == {"CT head"}
@@ -191,6 +193,9 @@ def test_while_a_batch_runs_no_single_scan_does_and_cancel_keeps_what_is_done(pa
     assert is_shown(panel.ui.batchProgressBar)
     slicer.app.wait_until(lambda: len(panel.batch.batch.rows) == 1, LONGEST_WAIT_S)
     assert "Scan 2 of 2: second" in panel.ui.batchLabel.text
+    click(panel, 0)  # what is done can be looked at meanwhile
+    assert panel.ui.scanLabel.text == "CT head"
+    assert panel.batch.is_running
     process = panel.logic.keeper.worker.process
     panel.ui.batchRunButton.click()
     assert process.poll() is not None
