@@ -13,7 +13,10 @@ from typing import Any
 from ICHSegmentationLib.terminology import DISCLAIMER
 
 Lesion = dict[str, Any]
-SOURCE = ("threshold", "state", "segments", "ensemble", "version", "sha256", "note")  # columns of the table
+SOURCE = (  # columns of the table, beside the measures
+    *("threshold", "state", "segments"),
+    *("ensemble", "version", "sha256", "device", "quality", "warnings", "note"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ def report_csv(finding: Finding, scan_name: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scan", "lesion", *measures, *SOURCE])
     bundle = finding.statistics["bundle"]
-    measured = [finding.threshold, finding.state, "; ".join(finding.segments)]
-    source = [*measured, bundle["name"], bundle["version"], bundle["sha256"], DISCLAIMER]
+    run = [finding.statistics["device"], finding.statistics["quality"], " ".join(finding.statistics["warnings"])]
+    source = [finding.threshold, finding.state, "; ".join(finding.segments)]
+    source += [bundle["name"], bundle["version"], bundle["sha256"], *run, DISCLAIMER]
     if not finding.lesions:
         writer.writerow([scan_name, "none found", 0, *([""] * (len(measures) - 1)), *source])
     for number, lesion in enumerate(finding.lesions, 1):

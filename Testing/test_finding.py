@@ -48,6 +48,7 @@ def test_the_table_has_a_row_a_lesion_and_what_made_it() -> None:
     assert float(found[0]["volume_ml"]) == 12.34
     assert (found[0]["state"], found[0]["threshold"]) == ("as segmented", "0.5")
     assert (found[0]["sha256"], found[0]["note"]) == ("ab" * 32, DISCLAIMER)
+    assert [found[1][name] for name in ("device", "quality", "warnings")] == ["cpu", "fast", "Gantry tilt."]
 
 
 def test_the_table_says_that_none_was_found_and_what_a_hand_did() -> None:

@@ -68,12 +68,14 @@ class ResultSection(VTKObservationMixin):
     def show(self, result: SceneResult | None) -> None:
         """Shows a result as it stands, or none."""
         self.edit_timer.stop()
+        watched = self.shown.segmentation if self.shown is not None else None
         self.removeObservers()
         self.shown, self.found = result, None
         self.ui.resultBox.visible = result is not None
         if result is None:
             return
-        result.notice_edits()
+        if watched is None or watched.GetID() != result.segmentation.GetID():
+            result.notice_edits()
         kinds = slicer.vtkSegmentation
         for event in (kinds.SourceRepresentationModified, kinds.SegmentAdded, kinds.SegmentRemoved):
             self.addObserver(result.segmentation.GetSegmentation(), event, self.on_mask_changed)
@@ -151,10 +153,11 @@ class ResultSection(VTKObservationMixin):
         if not folder or self.shown is None:
             return
         self.tell_problem("")
-        try:
-            application.export_dicom_seg(self.shown.segmentation, self.shown.scan, Path(folder))
-        except ICHError as error:
-            self.tell_problem(str(error))
+        with slicer.util.tryWithErrorDisplay(_("DICOM SEG could not be written."), waitCursor=True):
+            try:
+                application.export_dicom_seg(self.shown.segmentation, self.shown.scan, Path(folder))
+            except ICHError as error:
+                self.tell_problem(str(error))
 
     def copy(self, report: Callable[[Finding, str], str]) -> None:
         """Copies a report of what is shown; measures first what was edited a moment ago."""

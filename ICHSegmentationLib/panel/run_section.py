@@ -13,13 +13,15 @@ from ICHSegmentationLib.errors import ICHError, sentence
 from ICHSegmentationLib.panel.wording import progress_line
 
 POLL_MS = 50
+LONGEST_LINE = 160  # characters of what the worker said last
 
 
 class RunSection:
     """Starts, follows and cancels the run of one scan.
 
     Attributes:
-        details: of the problem that is shown, for a bug report.
+        problem: the sentence that is shown, if something went wrong.
+        details: of it, for a bug report.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class RunSection:
         """
         self.ui, self.logic, self.parameters = ui, logic, parameters
         self.on_change, self.on_result, self.diagnosis = on_change, on_result, diagnosis
-        self.details = ""
+        self.problem = self.details = ""
         self.timer = qt.QTimer()
         self.timer.setInterval(POLL_MS)
         self.timer.connect("timeout()", self.on_timer)
@@ -112,10 +114,13 @@ class RunSection:
         self.ui.progressLabel.visible = bool(line)
 
     def show_problem(self, text: str, details: str = "") -> None:
-        self.details = details
-        self.ui.problemLabel.text = sentence(text)
+        """Shows a sentence, and below it the last line of the details; the others where the mouse rests."""
+        self.problem, self.details = sentence(text), details
+        last = (details.strip().splitlines() or [""])[-1].strip()[:LONGEST_LINE]
+        self.ui.problemLabel.text = "\n".join(part for part in (self.problem, last if text not in last else "") if part)
+        self.ui.problemLabel.toolTip = details
         self.ui.problemLabel.visible = bool(text)
         self.ui.copyDiagnosisButton.visible = bool(text)
 
     def on_copy_diagnosis(self) -> None:
-        slicer.app.clipboard().setText(self.diagnosis([self.ui.problemLabel.text, self.details]))
+        slicer.app.clipboard().setText(self.diagnosis([self.problem, self.details]))

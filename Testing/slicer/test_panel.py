@@ -136,9 +136,13 @@ def test_a_second_run_makes_a_second_result_with_the_same_worker(segmented: Any)
 
 def test_a_crash_is_told_with_a_diagnosis_and_the_next_click_works(panel: Any) -> None:
     panel.ui.segmentButton.click()
-    panel.logic.keeper.worker.process.kill()
+    worker = panel.logic.keeper.worker
+    worker.last_lines.extend(["<b>first</b>", "the last thing it said"])
+    worker.process.kill()
     wait_for_end(panel)
     assert "ended unexpectedly" in panel.ui.problemLabel.text
+    assert panel.ui.problemLabel.text.endswith("\nthe last thing it said")
+    assert "<b>first</b>\n" in panel.ui.problemLabel.toolTip
     panel.ui.copyDiagnosisButton.click()
     copied = slicer.app.clipboard().text()
     assert "ended unexpectedly" in copied

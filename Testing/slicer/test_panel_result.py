@@ -226,9 +226,11 @@ def test_a_surface_is_made_only_when_it_is_wanted(segmented: Any) -> None:
 
 def test_an_edit_that_nobody_watched_is_noticed_when_the_result_is_shown_again(segmented: Any) -> None:
     """A scene can be loaded and edited before this module is opened."""
+    left, result = mask(segmented).astype(np.uint8), segmented.result.shown
+    left[: left.shape[0] // 2] = 0
     segmented.result.show(None)
-    left = smaller(segmented)
-    assert not segmented.logic.result(segmented.parameters).edited
+    set_mask(result.segmentation, result.scan, left)
+    assert not result.edited
     segmented.exit()
     segmented.enter()
     assert "edited by hand" in segmented.ui.cardLabel.text
@@ -377,3 +379,16 @@ def test_undo_asks_before_it_removes_what_was_drawn_by_hand(segmented: Any) -> N
     slicer.app.answers["confirmOkCancelDisplay"] = True
     segmented.ui.undoButton.click()
     assert segmented.parameters.segmentation is None
+
+
+def test_what_the_plugin_did_not_expect_is_told_in_a_window(
+    segmented: Any, plugin: Any, ct: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: Any, exportables: list[Any]) -> str:
+        raise KeyError("no such tag")
+
+    ct.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    monkeypatch.setattr(plugin, "export", breaks)
+    export(segmented, str(tmp_path))
+    assert "DICOM SEG could not be written." in slicer.app.shown("errorDisplay")[0]
+    assert isinstance(slicer.app.errors.pop(), KeyError)  # the console has it too
