@@ -182,7 +182,7 @@ class BatchSection:
         if self.batch is None or number >= len(self.cases):
             return
         case, row = self.cases[number], self.batch.rows[self.cases[number].name]
-        told = ""
+        told = f"{row.scan}: {sentence(row.problem)}" if row.state == "failed" else ""
         try:
             if isinstance(case, VolumeCase):
                 self.show_scan(case.node())

@@ -78,6 +78,7 @@ def batch(panel: Any) -> None:
     panel.ui.batchProgressBar.visible = True
     panel.ui.batchProgressBar.value = 600
     panel.ui.batchRunButton.text = "Cancel batch"
+    panel.batch.told = "exam 04.zip: The zip is damaged, encrypted or packed in an unknown way."
     panel.batch.show_line("Scan 13 of 20: follow-up/exam 13, 70 s left")
     failures = {
         "exam 04.zip": "the zip is damaged, encrypted or packed in an unknown way.",

@@ -177,6 +177,8 @@ def test_a_folder_is_segmented_into_files_and_failures_are_listed(panel: Any, tm
     assert [row["state"] for row in rows(out).values()] == ["failed", "done"]
     assert is_shown(panel.ui.batchTable)
     assert texts(panel)[0] == ("bad.nii.gz", "bad.nii.gz is empty (0 bytes).")
+    click(panel, 0)
+    assert "bad.nii.gz: bad.nii.gz is empty (0 bytes)." in panel.ui.batchLabel.text
     click(panel, 1)
     assert f"The results of good.nrrd are files, in {out / 'good.nrrd'}." in panel.ui.batchLabel.text
     assert segmentations() == []
