@@ -294,3 +294,17 @@ def test_a_result_that_slicer_does_not_take_is_told_and_leaves_the_scene_as_it_w
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before
     assert panel.parameters.segmentation is None
     assert panel.ui.segmentButton.text == "Segment"
+
+
+def test_the_self_test_that_ships_passes_and_says_so_where_it_cannot_run(
+    application: Any, load: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ICHSegmentationLib import installation
+
+    module = load(MODULE).module
+    module.runTest()
+    assert slicer.app.shown("delayDisplay") == []
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    monkeypatch.setattr(installation, "installed_version", lambda name: None)
+    module.runTest()
+    assert slicer.app.shown("delayDisplay") == ["Skipped: PyTorch is not installed; open Set-up and click Install."]
