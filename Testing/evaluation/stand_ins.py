@@ -40,8 +40,8 @@ class Threshold:
     def probability(self, volume: Volume) -> np.ndarray:
         return (volume.hu >= self.settings.threshold_hu).astype(np.float32)
 
-    def mask(self, volume: Volume) -> np.ndarray:
-        return self.probability(volume) >= self.threshold
+    def mask(self, volume: Volume, probability: np.ndarray | None = None) -> np.ndarray:
+        return (self.probability(volume) if probability is None else probability) >= self.threshold
 
 
 @dataclass(frozen=True)
