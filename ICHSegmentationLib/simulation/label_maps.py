@@ -16,6 +16,18 @@ from ICHSegmentationLib.simulation.anatomy import Anatomy, anatomy_from_labels
 logger = logging.getLogger(__name__)
 
 
+def label_map_files(folder: Path) -> list[Path]:
+    """The label maps of a folder, in the order of their names.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = sorted(path for path in folder.glob("*") if is_image_file(path))
+    if not files:
+        raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
+    return files
+
+
 def load_anatomies(label_maps: Path, cache: Path, chosen: Sequence[int] | None = None) -> list[Anatomy]:
     """The heads of a folder of label maps, in the order of their names; measured once, then kept in `cache`.
 
@@ -27,9 +39,7 @@ def load_anatomies(label_maps: Path, cache: Path, chosen: Sequence[int] | None =
     Raises:
         InputError: the folder holds none, or fewer than one that is chosen.
     """
-    files = sorted(path for path in label_maps.glob("*") if is_image_file(path))
-    if not files:
-        raise InputError(f"{label_maps} holds no label maps (NIfTI, NRRD or MetaImage).")
+    files = label_map_files(label_maps)
     chosen = range(len(files)) if chosen is None else chosen
     if missing := [index for index in chosen if not 0 <= index < len(files)]:
         raise InputError(f"{label_maps} holds label maps 0 to {len(files) - 1}; number {missing[0]} is not among them.")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import Head
+from ICHSegmentationLib.simulation.beam_hardening import Beam, beam_hardening_hu
 from ICHSegmentationLib.simulation.fields import Spacing, blur, smooth_noise
 
 THICKNESSES_MM = (1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0, 6.0, 7.0)
@@ -25,7 +26,8 @@ class Protocol:
     noise_hu: float
     noise_grain_mm: float
     sharpness: float  # of the reconstruction kernel: 0 soft
-    cupping_hu: float  # brighter towards the skull
+    beam: Beam
+    cupping_hu: float  # brighter towards the skull, beyond what the beam's hardening makes of it
     cupping_depth_mm: float
     bowl_hu: float  # slow brightening or darkening towards the middle
     glare: float  # share of each point's density that is spread far around it
@@ -48,10 +50,11 @@ class Protocol:
             noise_hu=float(math.exp(rng.uniform(math.log(1.2), math.log(5.0)))),
             noise_grain_mm=float(rng.uniform(0.35, 1.1)),
             sharpness=float(rng.uniform(0.1, 0.5)) if rng.random() < 0.35 else 0.0,
-            cupping_hu=float(rng.uniform(0, 26)),
+            beam=Beam.draw(rng),
+            cupping_hu=float(rng.uniform(0, 10)) if rng.random() < 0.2 else 0.0,
             cupping_depth_mm=float(math.exp(rng.uniform(math.log(1.0), math.log(7.0)))),
             bowl_hu=float(rng.uniform(-4, 4)),
-            glare=float(rng.uniform(0, 0.025)),
+            glare=float(rng.uniform(0, 0.016)),
             glare_mm=float(rng.uniform(3, 10)),
             streaks=int(rng.integers(1, 7)) if rng.random() < 0.6 else 0,
             streak_hu=float(rng.uniform(2, 12)),
@@ -66,7 +69,7 @@ class Protocol:
         return x, y, z / self.subslices
 
 
-def add_beam_hardening(hu: torch.Tensor, head: Head, protocol: Protocol) -> torch.Tensor:
+def add_cupping(hu: torch.Tensor, head: Head, protocol: Protocol) -> torch.Tensor:
     """Cupping: a glow under the skull that is not the same everywhere, and a slow trend towards the middle."""
     uneven = (1 + 0.5 * smooth_noise(protocol.seed, head.size, head.spacing_mm, 40, head.device)).clamp(0, 2)
     glow = protocol.cupping_hu * uneven * torch.exp(-head.cavity_mm.clamp_min(0) / protocol.cupping_depth_mm)
@@ -81,12 +84,13 @@ def to_slices(volume: torch.Tensor, subslices: int) -> torch.Tensor:
 
 def scan(hu: torch.Tensor, head: Head, protocol: Protocol) -> torch.Tensor:
     """The CT of a painted head, [x, y, z] in HU, rounded to whole units."""
-    hu = add_beam_hardening(hu, head, protocol).clamp(-1000, 2500)
+    hu = add_cupping(hu, head, protocol).clamp(-1000, 2500)
     sigma = protocol.blur_mm / protocol.spacing_mm[0]
     # sloping bone reaches into slices whose box it does not touch
     hu = blur(hu, (0.0, 0.0, protocol.profile * protocol.subslices))
     slices = to_slices(hu, protocol.subslices)  # averaging and in-plane blur commute: blur the fewer slices
-    slices = blur(slices, (sigma, sigma, 0.0))
+    hardened = beam_hardening_hu(slices, protocol.spacing_mm[0], protocol.beam)
+    slices = blur(slices, (sigma, sigma, 0.0)) + hardened
     far = protocol.glare_mm / protocol.spacing_mm[0]
     slices = slices + protocol.glare * (blur(slices, (far, far, 0.0)) - slices)
     if protocol.sharpness:

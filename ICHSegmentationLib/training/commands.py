@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import sys
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.errors import InputError, StoppedError, require_at_least
 from ICHSegmentationLib.staging import Staging
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.simulation.label_maps import load_anatomies
     from ICHSegmentationLib.training.pool import simulate_pool
 
+    require_at_least(1, {"--cases": options.cases})
+    require_at_least(0, {"--first": options.first, "--seed": options.seed})
     claim_for_simulation(options.out, options.label_maps, options.seed)
     anatomies = load_anatomies(options.label_maps, cache=options.out / "anatomies")
     numbers = range(options.first, options.first + options.cases)
@@ -93,16 +94,8 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     print(f"{len(numbers)} cases in {options.out}")
 
 
-def label_map_files(folder: Path) -> list[Path]:
-    from ICHSegmentationLib.image_files import is_image_file
-
-    files = sorted(path for path in folder.glob("*") if is_image_file(path))
-    if not files:
-        raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
-    return files
-
-
 def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
+    from ICHSegmentationLib.simulation.label_maps import label_map_files
     from ICHSegmentationLib.training.pool import claim
 
     claim(pool, {"simulation seed": seed, "label maps": [path.name for path in label_map_files(label_maps)]})
@@ -128,7 +121,9 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.training.processes import joined_processes, own_device
     from ICHSegmentationLib.training.train import train
 
-    config = chosen_config(options)
+    config = wished_config(options)
+    if not options.minutes > 0:
+        raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     device = own_device(pick_device(options.device))
     with joined_processes(device) as processes:
         if not processes.is_first:
@@ -148,20 +143,11 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
             print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
 
 
-def chosen_config(options: argparse.Namespace) -> TrainingConfig:
+def wished_config(options: argparse.Namespace) -> TrainingConfig:
     """The preset's configuration, what the file changes, what the options change."""
-    from ICHSegmentationLib.training.train import TrainingConfig
-    from ICHSegmentationLib.unet import PRESETS
+    from ICHSegmentationLib.training.train import chosen_config
 
-    if options.preset not in PRESETS:
-        raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {options.preset!r}.")
-    config = TrainingConfig(PRESETS[options.preset])
-    if options.config is not None:
-        try:
-            values = json.loads(options.config.read_text())
-            config = TrainingConfig.from_json({**config.to_json(), **values})
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    config = chosen_config(options.preset, options.config)
     names = ("member", "seed", "steps", "batches_per_step", "precision")
     wishes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     config = dataclasses.replace(config, **wishes)
@@ -224,8 +210,8 @@ def simulated_cases(
     from ICHSegmentationLib.training.simulating import Simulators
 
     pool, seed, count = pool_beside(options, options.simulate), options.simulation_seed, options.cases
-    if min(count, options.workers) < 1:
-        raise InputError(f"--cases and --workers must be 1 or more; found {count} and {options.workers}.")
+    require_at_least(1, {"--cases": count, "--workers": options.workers})
+    require_at_least(0, {"--simulation-seed": seed})
     claim_for_simulation(pool, options.simulate, seed)
     load_anatomies(options.simulate, cache=pool / "anatomies")
     anatomies = sorted((pool / "anatomies").glob("*.npz"))
@@ -273,7 +259,7 @@ class Teller:
 
 
 def run_pack(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.simulation.label_maps import read_labels
+    from ICHSegmentationLib.simulation.label_maps import label_map_files, read_labels
     from ICHSegmentationLib.training.packing import LabelledHead, pack_heads
 
     files = label_map_files(options.label_maps)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import Head
+from ICHSegmentationLib.simulation.beam_hardening import Beam
 from ICHSegmentationLib.simulation.scanner import (
     Protocol,
-    add_beam_hardening,
+    add_cupping,
     add_table,
     noise,
     scan,
@@ -26,6 +27,7 @@ PLAIN = dataclasses.replace(
     subslices=4,
     noise_hu=3.0,
     sharpness=0.0,
+    beam=Beam(120.0, 6.0, 0.0),
     cupping_hu=0.0,
     bowl_hu=0.0,
     streaks=0,
@@ -77,7 +79,7 @@ def test_noise_has_the_strength_that_was_asked_for() -> None:
 
 def test_cupping_brightens_next_to_the_skull_and_not_beyond() -> None:
     hu, head = ball_of_water()
-    hardened = add_beam_hardening(hu, head, dataclasses.replace(PLAIN, cupping_hu=10.0, cupping_depth_mm=4.0)) - hu
+    hardened = add_cupping(hu, head, dataclasses.replace(PLAIN, cupping_hu=10.0, cupping_depth_mm=4.0)) - hu
     rim = (head.cavity_mm > 0) & (head.cavity_mm < 2)
     assert float(hardened[rim].mean()) > 5
     assert float(hardened[head.cavity_mm > 25].abs().mean()) < 0.5
