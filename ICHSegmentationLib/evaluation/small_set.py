@@ -19,7 +19,7 @@ from ICHSegmentationLib.data.nnunet import CHANNEL, LabelledScan, write_nnunet_r
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, simulate
-from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
+from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import as_volume

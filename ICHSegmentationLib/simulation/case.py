@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import Anatomy, Pose, pose_head
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.fields import Spacing
-from ICHSegmentationLib.simulation.hemorrhage import AnyBleed, Subtype, draw_bleeds, place_bleeds
+from ICHSegmentationLib.simulation.hemorrhage import AnyBleed, draw_bleeds, place_bleeds
 from ICHSegmentationLib.simulation.scanner import Protocol, scan, to_slices
 from ICHSegmentationLib.simulation.tissue import Densities, paint
 

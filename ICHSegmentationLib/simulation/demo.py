@@ -9,7 +9,7 @@ import numpy as np
 
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import Case, CaseParameters, simulate
-from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
+from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 from ICHSegmentationLib.volume import as_volume
 

@@ -10,7 +10,8 @@ import torch
 
 from ICHSegmentationLib.simulation.anatomy import BONE, BRAIN, CEREBRUM, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.fields import length, smooth_noise
-from ICHSegmentationLib.simulation.hemorrhage import Bleeding, offsets_mm, pick_voxel
+from ICHSegmentationLib.simulation.hemorrhage import Bleeding
+from ICHSegmentationLib.simulation.places import offsets_mm, pick_voxel
 
 
 @dataclass(frozen=True)

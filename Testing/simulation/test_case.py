@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import Anatomy
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, label_slices, simulate
-from ICHSegmentationLib.simulation.hemorrhage import Parenchymal, Subtype
+from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 
 CPU = torch.device("cpu")

@@ -11,7 +11,8 @@ import torch
 from test_hemorrhage import head
 
 from ICHSegmentationLib.simulation.anatomy import Tissue
-from ICHSegmentationLib.simulation.hemorrhage import Bleeding, Subtype
+from ICHSegmentationLib.simulation.blood import Subtype
+from ICHSegmentationLib.simulation.hemorrhage import Bleeding
 from ICHSegmentationLib.simulation.tissue import SPOTS, Densities, Spot, paint, paint_spot
 
 HEAD = head()
