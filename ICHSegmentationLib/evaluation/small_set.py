@@ -90,19 +90,26 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     ]
     step = wanted.spacing_mm
     protocol = dataclasses.replace(
-        drawn.protocol,
+        drawn.protocol.undisturbed(),
         spacing_mm=(step, step, step),
         subslices=2,
         noise_hu=wanted.noise_hu,
         noise_grain_mm=0.3 * step,
-        windowed=False,
-        streaks=0,
         table_mm=None,
     )
-    pose = dataclasses.replace(drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0))
+    pose = dataclasses.replace(
+        drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0), gantry_tilt_deg=0.0, step=None
+    )
     width = step * wanted.voxels
     parameters = dataclasses.replace(
-        drawn, bleeds=tuple(bleeds), protocol=protocol, pose=pose, width_mm=(width, width), slices=wanted.voxels
+        drawn,
+        openings=(),
+        bleeds=tuple(bleeds),
+        devices=(),
+        protocol=protocol,
+        pose=pose,
+        width_mm=(width, width),
+        slices=wanted.voxels,
     )
     case = simulate(parameters, procedural_anatomy(int(rng.integers(2**31)), 2.0))
     subtype = case.subtype.numpy()

@@ -17,18 +17,29 @@ logger = logging.getLogger(__name__)
 
 def load_anatomies(label_maps: Path, cache: Path) -> list[Anatomy]:
     """The heads of a folder of label maps, in the order of their names; measured once, then kept in `cache`."""
-    files = sorted(path for path in label_maps.glob("*") if is_image_file(path))
+    return [load_anatomy(file, cache) for file in label_map_files(label_maps)]
+
+
+def label_map_files(folder: Path) -> list[Path]:
+    """The label maps of a folder, in the order of their names.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = sorted(path for path in folder.glob("*") if is_image_file(path))
     if not files:
-        raise InputError(f"{label_maps} holds no label maps (NIfTI, NRRD or MetaImage).")
+        raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
+    return files
+
+
+def load_anatomy(file: Path, cache: Path) -> Anatomy:
+    """The head of one label map; measured once, then kept in `cache`."""
     cache.mkdir(parents=True, exist_ok=True)
-    anatomies = []
-    for file in files:
-        kept = cache / f"{file.name.split('.')[0]}.npz"
-        if not kept.exists():
-            logger.info("measuring %s", file.name)
-            read_label_map(file).save(kept)
-        anatomies.append(Anatomy.load(kept))
-    return anatomies
+    kept = cache / f"{file.name.split('.')[0]}.npz"
+    if not kept.exists():
+        logger.info("measuring %s", file.name)
+        read_label_map(file).save(kept)
+    return Anatomy.load(kept)
 
 
 def read_label_map(file: Path) -> Anatomy:

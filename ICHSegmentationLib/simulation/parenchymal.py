@@ -11,7 +11,7 @@ import torch
 from ICHSegmentationLib.simulation.anatomy import CEREBELLUM, CEREBRUM, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.blood import Blood, Subtype
 from ICHSegmentationLib.simulation.fields import smooth_noise
-from ICHSegmentationLib.simulation.places import offsets_mm, pick_voxel
+from ICHSegmentationLib.simulation.places import offsets_mm, pick_voxel, rough_ball
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Parenchymal:
     edema_width: float  # of the half axis
     edema_hu: float
     push: float  # displacement at the rim, share of the radius
+    satellites: int  # small bleeds beside it
 
     subtype = Subtype.IPH
 
@@ -53,6 +54,7 @@ class Parenchymal:
             edema_width=float(rng.uniform(0.1, 0.6)),
             edema_hu=float(rng.uniform(0, 14)),
             push=float(rng.uniform(0.1, 0.6)),
+            satellites=int(rng.integers(1, 5)) if not contusion and rng.random() < 0.25 else 0,
         )
 
     @property
@@ -71,7 +73,20 @@ class Parenchymal:
         grid = (head.size, head.spacing_mm)
         rough = smooth_noise(int(seeds[0]), *grid, max(4.0, self.radius_mm * 0.9), head.device) * self.roughness
         fine = smooth_noise(int(seeds[1]), *grid, 4.0, head.device) * self.fine_roughness
-        return total.sqrt_().add_(rough).add_(fine)
+        total = total.sqrt_().add_(rough).add_(fine)
+        for _ in range(self.satellites):
+            self.add_satellite(total, head, centre, rng)
+        return total
+
+    def add_satellite(self, distance: torch.Tensor, head: Head, centre: torch.Tensor, rng: np.random.Generator) -> None:
+        """Lowers the distance below 1 in a small ball that lies free of the bleed, but near."""
+        towards = rng.standard_normal(3)
+        radius_mm = max(1.2, self.radius_mm * rng.uniform(0.1, 0.3))
+        apart_mm = self.radius_mm * max(self.stretch) * (1 + self.roughness) + radius_mm + rng.uniform(1, 8)
+        away = torch.from_numpy(towards / np.linalg.norm(towards) * apart_mm / np.array(head.spacing_mm))
+        middle = (centre + away.to(centre.device).float()).round().long()
+        box, apart = rough_ball(head, middle, radius_mm, 0.15, int(rng.integers(2**31)))
+        torch.minimum(distance[box], apart, out=distance[box])
 
     def centre(self, head: Head) -> torch.Tensor | None:
         regions = {

@@ -16,12 +16,10 @@ from ICHSegmentationLib.simulation.anatomy import (
     REACH_MM,
     STEPS_PER_MM,
     Anatomy,
-    Pose,
     Tissue,
     is_tissue,
-    pose_head,
-    pose_matrix,
 )
+from ICHSegmentationLib.simulation.pose import Pose, pose_head, pose_matrix
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 
 CPU = torch.device("cpu")

@@ -9,13 +9,14 @@ import pytest
 import torch
 from test_anatomy import REST
 
-from ICHSegmentationLib.simulation.anatomy import Head, Tissue, pose_head
+from ICHSegmentationLib.simulation.anatomy import Head, Tissue
 from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.extraaxial import Extraaxial
 from ICHSegmentationLib.simulation.fluid_bleeds import Intraventricular, Subarachnoid
 from ICHSegmentationLib.simulation.hemorrhage import draw_bleeds, place_bleeds
 from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.places import pick_voxel
+from ICHSegmentationLib.simulation.pose import pose_head
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 
 CPU = torch.device("cpu")

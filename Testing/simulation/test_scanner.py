@@ -22,7 +22,7 @@ from ICHSegmentationLib.simulation.scanner import (
 )
 
 PLAIN = dataclasses.replace(
-    Protocol.draw(np.random.default_rng(0)),
+    Protocol.draw(np.random.default_rng(0)).undisturbed(),
     spacing_mm=(1.0, 1.0, 5.0),
     subslices=4,
     noise_hu=3.0,
@@ -30,9 +30,7 @@ PLAIN = dataclasses.replace(
     beam=Beam(120.0, 6.0, 0.0),
     cupping_hu=0.0,
     bowl_hu=0.0,
-    streaks=0,
     table_mm=None,
-    windowed=False,
 )
 
 

@@ -13,12 +13,14 @@ from test_hemorrhage import head
 from ICHSegmentationLib.simulation.anatomy import Tissue
 from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.hemorrhage import Bleeding
-from ICHSegmentationLib.simulation.tissue import SPOTS, Densities, Spot, paint, paint_spot
+from ICHSegmentationLib.simulation.look_alikes import SPOTS, Spot, paint_spot
+from ICHSegmentationLib.simulation.tissue import Densities, paint
 
 HEAD = head()
 PLAIN = dataclasses.replace(
     Densities.draw(np.random.default_rng(0)),
     spots=(),
+    tumours=(),
     leukoaraiosis=0.0,
     rim_mm=0.0,
     slow_texture=0.0,
