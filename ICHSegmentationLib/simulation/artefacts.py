@@ -54,17 +54,19 @@ class Motion:
     slices: int
     shift_mm: tuple[float, float]
     turn_deg: float
-    moment: float  # of the gantry's way round; later views see the head moved
+    moment: float  # of the gantry's way round at which it begins to move
+    lasts: float  # share of the way round; later views see the head moved
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Motion:
-        x, y = rng.normal(0, 2, 2).tolist()
+        x, y = rng.normal(0, 1, 2).tolist()
         return cls(
             first=float(rng.random()),
             slices=int(rng.integers(1, 6)),
             shift_mm=(x, y),
-            turn_deg=float(rng.normal(0, 1.5)),
-            moment=float(rng.uniform(0.55, 0.9)),  # the truth is where the head was for most of the time
+            turn_deg=float(rng.normal(0, 0.8)),
+            moment=float(rng.uniform(0.5, 0.8)),  # the truth is where the head was for most of the time
+            lasts=float(rng.uniform(0.05, 0.4)),
         )
 
 
@@ -74,9 +76,10 @@ def motion_hu(slices: torch.Tensor, pixel_mm: float, motion: Motion) -> torch.Te
     first = int(motion.first * slices.shape[2])
     planes = slices[:, :, first : first + motion.slices].permute(2, 0, 1)[:, None].clamp(-1000, LEAST_METAL_HU)
     change = (moved(planes, pixel_mm, motion) - planes) / 1000
-    sinogram = projected(change, pixel_mm)[:, :, 0].clone()
-    sinogram[: round(motion.moment * VIEWS)] = 0
-    shown = reconstructed(sinogram, (slices.shape[0], slices.shape[1]), pixel_mm)
+    way_round = torch.arange(VIEWS, device=slices.device) / VIEWS
+    share = ((way_round - motion.moment) / motion.lasts).clamp(0, 1)
+    sinogram = projected(change, pixel_mm)[:, :, 0]  # [views, detectors, n]
+    shown = reconstructed(sinogram * share[:, None, None], (slices.shape[0], slices.shape[1]), pixel_mm)
     added[:, :, first : first + motion.slices] = 1000 * shown.permute(1, 2, 0)
     return added
 

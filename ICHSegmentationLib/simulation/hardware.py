@@ -42,8 +42,10 @@ def draw_devices(rng: np.random.Generator) -> tuple[Device, ...]:
     for kind, (probability, most, length, radius, wall, hu) in KINDS.items():
         if rng.random() < probability:
             for _ in range(int(rng.integers(1, most + 1))):
-                sizes = (float(rng.uniform(*span)) for span in (length, radius, wall, hu))
-                devices.append(Device(kind, float(rng.random()), *sizes, seed=int(rng.integers(2**31))))
+                where = float(rng.random())
+                length_mm, radius_mm, wall_mm, drawn_hu = (float(rng.uniform(*s)) for s in (length, radius, wall, hu))
+                seed = int(rng.integers(2**31))
+                devices.append(Device(kind, where, length_mm, radius_mm, wall_mm, drawn_hu, seed))
     return tuple(devices)
 
 
@@ -107,7 +109,7 @@ def teeth(head: Head) -> torch.Tensor:
     if len(brain) == 0:
         return torch.zeros_like(bone)
     _, y, z = brain.float().mean(0).tolist()
-    below = torch.arange(head.size[2], device=head.device) * head.spacing_mm[2] < z * head.spacing_mm[2] - 75
+    below = torch.arange(head.size[2], device=head.device) * head.spacing_mm[2] < z * head.spacing_mm[2] - 65
     front = torch.arange(head.size[1], device=head.device) > y
     return bone & below[None, None, :] & front[None, :, None]
 

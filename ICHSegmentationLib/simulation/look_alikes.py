@@ -108,7 +108,7 @@ def paint_tumour(hu: torch.Tensor, head: Head, tumour: Tumour, grey_hu: float) -
         return
     radius = tumour.radius_mm
     box, distance = rough_ball(head, centre, radius, tumour.roughness, tumour.seed, reach_mm=tumour.edema_mm)
-    inside = head.cavity_mm[box] > 0
+    inside = (head.cavity_mm[box] > 0) & ~is_tissue(head.tissue[box], BONE)
     white = head.tissue[box] == Tissue.WHITE
     around = (1 - (distance - 1) * radius / max(1.0, tumour.edema_mm)).clamp(0, 1) * (distance >= 1) * white * inside
     body = ((1 - distance) * radius / 2).clamp(0, 1) * inside  # an edge of two millimetres

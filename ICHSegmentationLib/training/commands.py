@@ -110,10 +110,12 @@ def run_replay(options: argparse.Namespace) -> None:
 
 
 def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
+    from ICHSegmentationLib.simulation.case import EDITION
     from ICHSegmentationLib.simulation.label_maps import label_map_files
     from ICHSegmentationLib.training.pool import claim
 
-    claim(pool, {"simulation seed": seed, "label maps": [path.name for path in label_map_files(label_maps)]})
+    names = [path.name for path in label_map_files(label_maps)]
+    claim(pool, {"simulation seed": seed, "simulator edition": EDITION, "label maps": names})
 
 
 def run_export(options: argparse.Namespace, staging: Staging) -> None:
