@@ -34,10 +34,10 @@ bench: $(VENV)/.installed-dev
 nnunet: $(VENV)/.installed
 	sh setup/nnunet.sh $(VENV)
 
-# the papers' six systems, small and on simulated heads, in one table; then turned in three planes (training takes 17
-# minutes of one processor; a run that was stopped goes on)
+# the papers' six systems, small and on simulated heads, in one table; then turned in three planes (training takes
+# about 25 minutes of one processor; a run that was stopped goes on)
 compare: $(VENV)/.installed-dev nnunet
-	$(BIN)/ich compare --simulate --out runs/compare --steps 200 --networks 1 --device cpu \
+	$(BIN)/ich compare --simulate --out runs/compare --steps 300 --networks 1 --device cpu \
 		--settings Resources/comparison/small_settings.json
 	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --cases 3 --step 30 --device cpu \
 		--out runs/compare_rotation --overwrite

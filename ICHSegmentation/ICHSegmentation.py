@@ -3,13 +3,10 @@
 Loads without torch. Nothing but the standard library, numpy, vtk, qt, ctk and slicer is imported at file scope.
 """
 
-import json
 import sys
 import time
 import traceback
 import unittest
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +16,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -29,19 +26,15 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 try:
-    from ICHSegmentationLib.errors import ICHError, InputError, sentence
+    from ICHSegmentationLib.errors import ICHError, InputError
 except ImportError:  # run from the source tree: Slicer knows this file's folder only
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from ICHSegmentationLib.errors import ICHError, InputError, sentence
-from ICHSegmentationLib.finding import Finding, card_html, lesion_line, report_csv, report_text
+    from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.panel import application
-from ICHSegmentationLib.terminology import DISCLAIMER
+from ICHSegmentationLib.panel.scene_result import SceneResult, add_result, result_of, show_alone
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
-POLL_MS = 50
-MEASURE_AFTER_EDIT_MS = 400
 PICK_CT_AFTER_MS = 200  # a volume gets its image some time after it comes
-LESIONS_SHOWN = 6  # the others by scrolling
 
 
 class ICHSegmentation(ScriptedLoadableModule):
@@ -77,26 +70,8 @@ class ICHSegmentationParameterNode:
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     quality: Annotated[str, Choice(["auto", "full", "fast"])] = "auto"
     device: str = "auto"
-    threshold: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     bundlePath: str = ""
-    segmentation: slicer.vtkMRMLSegmentationNode
-    probability: slicer.vtkMRMLScalarVolumeNode
-    table: slicer.vtkMRMLTableNode
-    scan: slicer.vtkMRMLScalarVolumeNode  # that the result belongs to
-    statistics: str = ""  # of the run that made the result, JSON
-    edited: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """The nodes and numbers of one run, by their ids: what Undo brings back when it takes back the run after it."""
-
-    node_ids: dict[str, str]
-    values: dict[str, Any]
-
-
-RESULT_NODES = ("segmentation", "probability", "table", "scan")
-RESULT_VALUES = ("statistics", "threshold", "edited")
+    segmentation: slicer.vtkMRMLSegmentationNode  # of the result that is shown
 
 
 class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -106,7 +81,7 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.keeper = WorkerKeeper(application.python_of_slicer())
         self.job: Any = None  # the Handover of the scan that the worker has
-        self.earlier: list[Result] = []  # than the one in the parameters, last last
+        self.earlier: list[str] = []  # segmentations of results that were shown before, by id, last last
 
     def getParameterNode(self) -> ICHSegmentationParameterNode:
         return ICHSegmentationParameterNode(super().getParameterNode())
@@ -171,94 +146,29 @@ class ICHSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def delivered(self, parameters: ICHSegmentationParameterNode, message: dict[str, Any]) -> dict[str, Any]:
         """Puts a result into the scene, all of it or nothing; the message to hand on."""
-        from ICHSegmentationLib.mrml import add_probability, add_segmentation, add_table
-
-        answer, statistics = self.job.answer(), message["statistics"]
-        volume, name = answer.volume, answer.volume.GetName()
-        with ExitStack() as unfinished:
-
-            def made(node: Any) -> Any:
-                unfinished.callback(slicer.mrmlScene.RemoveNode, node)
-                return node
-
-            segmentation = made(add_segmentation(volume, answer.mask, _("{name} hemorrhage").format(name=name)))
-            probability = made(add_probability(volume, answer.probability, _("{name} probability").format(name=name)))
-            table = made(add_table(volume, statistics["lesions"], _("{name} hemorrhage table").format(name=name)))
-            unfinished.pop_all()
-        if self.has_result(parameters):
-            self.earlier.append(self.result_of(parameters))
-        parameters.segmentation, parameters.probability, parameters.table = segmentation, probability, table
-        parameters.scan = volume
-        parameters.statistics = json.dumps(statistics)
-        parameters.threshold = statistics["threshold"]
-        parameters.edited = False
+        answer = self.job.answer()
+        self.choose(parameters, add_result(answer.volume, answer.mask, answer.probability, message["statistics"]))
         return {**message, "seconds": self.job.seconds}
 
-    def has_result(self, parameters: ICHSegmentationParameterNode) -> bool:
-        node = parameters.parameterNode  # while a node is removed, the wrapper still holds it
-        there = all(node.GetNodeReference(name) is not None for name in ("segmentation", "scan"))
-        return there and bool(parameters.statistics)
+    def result(self, parameters: ICHSegmentationParameterNode) -> SceneResult | None:
+        """The result that is chosen; None if there is none, or not any more."""
+        return result_of(parameters.parameterNode.GetNodeReference("segmentation"))  # the wrapper holds removed nodes
 
-    def result_of(self, parameters: ICHSegmentationParameterNode) -> Result:
-        nodes = {name: getattr(parameters, name) for name in RESULT_NODES}
-        ids = {name: node.GetID() for name, node in nodes.items() if node is not None}
-        return Result(ids, {name: getattr(parameters, name) for name in RESULT_VALUES})
+    def choose(self, parameters: ICHSegmentationParameterNode, result: SceneResult) -> None:
+        """Makes a result the one that is shown; Undo goes back to the one before."""
+        before, chosen = self.result(parameters), result.segmentation.GetID()
+        if before is not None:
+            self.earlier.append(before.segmentation.GetID())
+        self.earlier = [each for each in self.earlier if each != chosen]
+        parameters.segmentation = result.segmentation
 
     def undo(self, parameters: ICHSegmentationParameterNode) -> None:
-        """Takes back the last run in one step; the run before it, if it is still there, is the result again."""
-        for node in (parameters.segmentation, parameters.probability, parameters.table):
-            if node is not None:
-                slicer.mrmlScene.RemoveNode(node)
-        parameters.statistics = ""
-        parameters.edited = False
-        while self.earlier and not self.has_result(parameters):
-            before = self.earlier.pop()
-            for name in RESULT_NODES:
-                setattr(parameters, name, slicer.mrmlScene.GetNodeByID(before.node_ids.get(name, "")))
-            for name in RESULT_VALUES:
-                setattr(parameters, name, before.values[name])
-
-    # ---- after a run
-
-    def recut(self, parameters: ICHSegmentationParameterNode) -> None:
-        """Cuts the probability at the threshold anew; what was drawn in the program's segment since the run is lost."""
-        from ICHSegmentationLib.mrml import bleed_segments, set_mask
-
-        probability = slicer.util.arrayFromVolume(parameters.probability)
-        set_mask(parameters.segmentation, parameters.scan, probability >= parameters.threshold)
-        self.mark_edited(parameters, len(bleed_segments(parameters.segmentation)) > 1)  # the others stay as drawn
-
-    def mark_edited(self, parameters: ICHSegmentationParameterNode, edited: bool) -> None:
-        """Notes whether a hand has changed the mask; DICOM SEG says so too."""
-        from ICHSegmentationLib.mrml import set_edited
-
-        parameters.edited = edited
-        set_edited(parameters.segmentation, edited)
-
-    def finding(self, parameters: ICHSegmentationParameterNode) -> Finding:
-        """The result as it stands; measured anew where threshold or hand have changed it. Fills the table."""
-        from ICHSegmentationLib.mrml import bleed_segments, fill_table
-
-        finding = replace(
-            Finding.of_run(json.loads(parameters.statistics)),
-            threshold=parameters.threshold,
-            edited=parameters.edited,
-            segments=tuple(bleed_segments(parameters.segmentation).values()),
-        )
-        if not finding.is_of_run:
-            finding = replace(finding, lesions=self.measured(parameters))
-        if parameters.table is not None:
-            fill_table(parameters.table, finding.lesions)
-        return finding
-
-    def measured(self, parameters: ICHSegmentationParameterNode) -> list[dict[str, Any]]:
-        """The lesions of the mask as it is in the scene now."""
-        from ICHSegmentationLib.lesions import find_lesions
-        from ICHSegmentationLib.mrml import mask_of, volume_of_node
-
-        volume = volume_of_node(parameters.scan, application.dicom_tag)
-        mask = mask_of(parameters.segmentation, parameters.scan)
-        return [asdict(lesion) for lesion in find_lesions(mask.T, volume)]
+        """Removes the chosen result in one step; the one before it, if it is still there, is chosen again."""
+        if (result := self.result(parameters)) is not None:
+            result.remove()
+        parameters.segmentation = None
+        while self.earlier and self.result(parameters) is None:
+            parameters.segmentation = slicer.mrmlScene.GetNodeByID(self.earlier.pop())
 
 
 class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -272,15 +182,16 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.bound: Any = None  # what binds the parameters to the widgets while the panel is open
         self.batch: Any = None
         self.set_up: Any = None
-        self.found: Finding | None = None
-        self.details = ""  # of the problem that is shown
-        self.quiet = False  # while the panel itself changes mask or slider
+        self.result: Any = None
+        self.run: Any = None
 
     # ---- life of the panel
 
     def setup(self) -> None:
         from ICHSegmentationLib.installation import read_requirements
         from ICHSegmentationLib.panel.batch_section import BatchSection
+        from ICHSegmentationLib.panel.result_section import ResultSection
+        from ICHSegmentationLib.panel.run_section import RunSection
         from ICHSegmentationLib.panel.setup_section import SetupSection
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -291,47 +202,30 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = ICHSegmentationLogic()
         requirements = read_requirements(Path(self.resourcePath("requirements.txt")))
         self.set_up = SetupSection(self.ui, self.logic.keeper, requirements, self.use_ensemble, self.show_buttons)
-        self.batch = BatchSection(self.ui, self.logic.keeper, self.batch_settings, self.show_buttons)
-        self.timer = self.new_timer(POLL_MS, self.on_timer)
-        self.edit_timer = self.new_timer(MEASURE_AFTER_EDIT_MS, self.show_finding)
-        self.pick_timer = self.new_timer(PICK_CT_AFTER_MS, self.pick_ct)
-        for timer in (self.edit_timer, self.pick_timer):
-            timer.setSingleShot(True)
-        for button, act in (
-            (self.ui.segmentButton, self.on_segment_or_cancel),
-            (self.ui.brainWindowButton, lambda: self.show_window("brain")),
-            (self.ui.bloodWindowButton, lambda: self.show_window("blood")),
-            (self.ui.subduralWindowButton, lambda: self.show_window("subdural")),
-            (self.ui.editButton, self.on_edit),
-            (self.ui.copyTextButton, lambda: self.copy(report_text(self.found, self.scan_name()))),
-            (self.ui.copyTableButton, lambda: self.copy(report_csv(self.found, self.scan_name()))),
-            (self.ui.copyDiagnosisButton, self.on_copy_diagnosis),
-            (self.ui.exportButton, self.on_export),
-            (self.ui.undoButton, self.on_undo),
-        ):
-            button.connect("clicked()", act)
-        self.ui.show3DButton.connect("toggled(bool)", self.on_show_3d)
-        self.ui.lesionList.connect("currentRowChanged(int)", self.on_lesion)
-        self.ui.lesionList.connect("clicked(QModelIndex)", lambda index: self.on_lesion(index.row()))
-        self.ui.thresholdSlider.connect("valueChanged(double)", self.on_threshold)
-        self.ui.disclaimerLabel.text = DISCLAIMER
+        self.run = RunSection(
+            self.ui, self.logic, lambda: self.parameters, self.show_buttons, self.on_result, self.set_up.diagnostics
+        )
+        self.batch = BatchSection(
+            self.ui, self.logic.keeper, self.batch_settings, self.show_buttons, self.show_scan, self.show_result
+        )
+        self.result = ResultSection(self.ui, self.on_undo, self.run.show_problem)
+        self.pick_timer = qt.QTimer()
+        self.pick_timer.setInterval(PICK_CT_AFTER_MS)
+        self.pick_timer.setSingleShot(True)
+        self.pick_timer.connect("timeout()", self.pick_ct)
+        for name, button in self.window_buttons().items():
+            button.connect("clicked()", lambda name=name: application.show_window(self.parameters.inputVolume, name))
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.on_scene_start_close)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_end_close)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_end_import)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.on_node_added)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.on_node_removed)
         self.bind()
 
-    def new_timer(self, milliseconds: int, act: Any) -> Any:
-        timer = qt.QTimer()
-        timer.setInterval(milliseconds)
-        timer.connect("timeout()", act)
-        return timer
-
     def cleanup(self) -> None:
-        self.stop()
+        self.run.stop()
         self.batch.stop()
         self.set_up.timer.stop()
-        self.edit_timer.stop()
         self.pick_timer.stop()
         self.logic.close()
         self.forget_parameters()
@@ -354,7 +248,8 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.bound = self.parameters.connectParametersToGui(named)  # connectGui forgets to return its tag
         self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.on_parameters)
         self.look_at_installation()
-        self.show_finding()
+        self.result.is_open = True
+        self.result.show(self.logic.result(self.parameters))
 
     def unbind(self) -> None:
         """Leaves the widgets as they are; edits of the result are still noticed."""
@@ -362,16 +257,16 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.parameters.disconnectGui(self.bound)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.on_parameters)
             self.bound = None
+        self.result.is_open = False
 
     def forget_parameters(self) -> None:
         self.unbind()
-        self.observe_edits(None)
+        self.result.show(None)
         self.parameters = None
 
     def on_scene_start_close(self, caller: Any, event: str) -> None:
-        self.stop()
-        if self.batch.of_volumes:
-            self.batch.stop()
+        self.run.stop()
+        self.batch.forget_volumes()
         self.logic.earlier.clear()
         self.forget_parameters()
 
@@ -387,6 +282,10 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def on_node_added(self, caller: Any, event: str) -> None:
         if self.bound is not None and self.parameters.inputVolume is None:
             self.pick_timer.start()
+
+    def on_node_removed(self, caller: Any, event: str) -> None:
+        if self.parameters is not None and self.result.shown is not None and self.logic.result(self.parameters) is None:
+            self.result.show(None)
 
     def pick_ct(self) -> None:
         """Chooses a CT if none is chosen."""
@@ -411,198 +310,59 @@ class ICHSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         return Settings(self.chosen_bundle(), {"quality": self.parameters.quality, "device": self.parameters.device})
 
-    # ---- a run
+    # ---- what can be done
+
+    def window_buttons(self) -> dict[str, Any]:
+        return {name: getattr(self.ui, f"{name}WindowButton") for name in application.WINDOWS}
 
     def on_parameters(self, caller: Any = None, event: str = "") -> None:
         if self.chosen_bundle() != self.set_up.bundle:
             self.look_at_installation()
-        if self.found is not None and not self.logic.has_result(self.parameters):  # its nodes were removed
-            self.show_finding()
         self.show_buttons()
 
     def show_buttons(self) -> None:
         """Offers what can be done now, and says why the rest cannot."""
         if self.parameters is None or self.batch is None:
             return
-        running, missing = self.logic.job is not None, self.set_up.installation.why_not
+        running, missing = self.run.is_running, self.set_up.installation.why_not
         busy = _("A batch is running.") if self.batch.is_running else missing
         reason = busy or self.logic.why_not(self.parameters.inputVolume)
-        self.ui.segmentButton.text = _("Cancel") if running else _("Segment")
-        self.ui.segmentButton.enabled = running or not reason
-        self.ui.segmentButton.toolTip = _("Stops the run") if running else reason or _("Finds and measures hemorrhage")
+        self.run.show_state(reason)
         self.batch.show_state(_("A scan is being segmented.") if running else missing)
-        for button in (self.ui.brainWindowButton, self.ui.bloodWindowButton, self.ui.subduralWindowButton):
+        for button in self.window_buttons().values():
             button.enabled = self.parameters.inputVolume is not None
 
-    def on_segment_or_cancel(self) -> None:
-        if self.logic.job is not None:
-            self.stop()
-            self.show_progress(_("Cancelled."))
-            return
-        self.show_problem("")
-        try:
-            self.logic.start(self.parameters)
-        except ICHError as error:
-            self.show_problem(str(error))
-            return
-        self.ui.progressBar.value = 0
-        self.ui.progressBar.visible = True
-        self.show_progress(_("Starting ..."))
-        self.timer.start()
-        self.show_buttons()
+    # ---- results
 
-    def stop(self) -> None:
-        """Ends a run, if there is one."""
-        self.timer.stop()
-        if self.logic.job is not None:
-            self.logic.cancel()
-        self.ui.progressBar.visible = False
-        self.show_buttons()
+    def on_result(self) -> None:
+        self.show_result(self.logic.result(self.parameters))
 
-    def on_timer(self) -> None:
-        from ICHSegmentationLib.panel.wording import progress_line
+    def show_scan(self, volume: Any) -> None:
+        """Shows a scan in the views, without any overlay of ours, and chooses it."""
+        self.parameters.inputVolume = volume
+        self.look_at(volume)
+        show_alone(None)
 
-        for message in self.logic.listen(self.parameters):
-            kind = message["message"]
-            if kind == "progress":
-                self.ui.progressBar.value = round(1000 * message["fraction"])
-                self.show_progress(progress_line(message))
-            elif kind == "result":
-                self.on_result(message)
-            elif kind == "error":
-                self.show_progress("")
-                self.show_problem(message["text"], message.get("details", ""))
-            elif kind == "ended":
-                text = _("The program that segments ended unexpectedly (exit code {code}).")
-                self.show_progress("")
-                self.show_problem(text.format(code=message["exit_code"]), "\n".join(message["last_lines"]))
-        if self.logic.job is None:
-            self.stop()
+    def look_at(self, volume: Any) -> None:
+        application.show_volume(volume)
+        application.show_window(volume, "blood")
 
-    def on_result(self, message: dict[str, Any]) -> None:
-        self.show_progress(_("Done in {seconds:.0f} s.").format(seconds=message["seconds"]))
-        application.show_volume(self.parameters.scan)
-        application.show_window(self.parameters.scan, "blood")
-        self.show_finding()
-        if self.found.lesions:
-            application.jump_to(self.found.lesions[0]["centroid_mm_ras"])
-
-    # ---- what is shown
-
-    def show_progress(self, line: str) -> None:
-        self.ui.progressLabel.text = line
-        self.ui.progressLabel.visible = bool(line)
-
-    def show_problem(self, text: str, details: str = "") -> None:
-        self.details = details
-        self.ui.problemLabel.text = sentence(text)
-        self.ui.problemLabel.visible = bool(text)
-        self.ui.copyDiagnosisButton.visible = bool(text)
-
-    def on_copy_diagnosis(self) -> None:
-        self.copy(self.set_up.diagnostics([self.ui.problemLabel.text, self.details]))
-
-    def show_finding(self) -> None:
-        """Shows the result as it stands, or none."""
-        shown = self.parameters is not None and self.logic.has_result(self.parameters)
-        self.ui.resultBox.visible = shown
-        self.observe_edits(self.parameters.segmentation if shown else None)
-        if not shown:
-            self.found = None
-            return
-        self.found = self.logic.finding(self.parameters)
-        self.quiet = True
-        self.ui.thresholdSlider.value = self.parameters.threshold
-        self.ui.thresholdSlider.enabled = self.parameters.probability is not None
-        self.ui.show3DButton.checked = application.is_shown_3d(self.parameters.segmentation)
-        self.ui.lesionList.clear()
-        for number, lesion in enumerate(self.found.lesions, 1):
-            self.ui.lesionList.addItem(lesion_line(number, lesion))
-        rows = min(len(self.found.lesions), LESIONS_SHOWN)
-        self.ui.lesionList.maximumHeight = rows * self.ui.lesionList.sizeHintForRow(0) + 6 if rows else 0
-        self.quiet = False
-        self.ui.lesionList.visible = bool(self.found.lesions)
-        self.ui.scanLabel.text = self.scan_name()
-        self.ui.cardLabel.text = card_html(self.found)
-        self.ui.warningsLabel.text = "\n".join(f"• {warning}" for warning in self.found.statistics["warnings"])
-        self.ui.warningsLabel.visible = bool(self.found.statistics["warnings"])
-
-    def show_window(self, name: str) -> None:
-        application.show_window(self.parameters.inputVolume, name)
-
-    def scan_name(self) -> str:
-        return self.parameters.scan.GetName()
-
-    # ---- after a run
-
-    def on_lesion(self, row: int) -> None:
-        if not self.quiet and self.found is not None and 0 <= row < len(self.found.lesions):
-            application.jump_to(self.found.lesions[row]["centroid_mm_ras"])
-
-    def on_threshold(self, value: float) -> None:
-        if self.quiet or self.parameters is None or not self.logic.has_result(self.parameters):
-            return
-        self.quiet = True
-        if self.parameters.edited and not self.may_drop_edits():
-            self.ui.thresholdSlider.value = self.parameters.threshold
-        else:
-            self.parameters.threshold = round(value, 2)
-            self.logic.recut(self.parameters)
-            self.edit_timer.start()
-        self.quiet = False
-
-    def may_drop_edits(self) -> bool:
-        text = _("Cutting at another threshold drops what was edited by hand. Go on?")
-        return slicer.util.confirmOkCancelDisplay(text, _("Threshold"))
-
-    def may_remove_edits(self) -> bool:
-        text = _("Undo also removes what was edited by hand. Go on?")
-        return slicer.util.confirmOkCancelDisplay(text, _("Undo"))
-
-    def observe_edits(self, segmentation: Any) -> None:
-        """Listens to changes of one segmentation's mask, and to no other."""
-        for obj, event, method, *_rest in list(self.Observations):
-            if method == self.on_mask_changed:
-                self.removeObserver(obj, event, method)
-        if segmentation is not None:
-            kinds = slicer.vtkSegmentation
-            for event in (kinds.SourceRepresentationModified, kinds.SegmentAdded, kinds.SegmentRemoved):
-                self.addObserver(segmentation.GetSegmentation(), event, self.on_mask_changed)
-
-    def on_mask_changed(self, caller: Any, event: str) -> None:
-        if not self.quiet and self.parameters is not None:
-            self.logic.mark_edited(self.parameters, True)
-            if self.bound is not None:  # else the panel is closed, and measures when it is opened
-                self.edit_timer.start()  # once the hand rests
-
-    def on_edit(self) -> None:
-        application.open_in_segment_editor(self.parameters.segmentation, self.parameters.scan)
-
-    def on_show_3d(self, shown: bool) -> None:
-        if not self.quiet:
-            application.show_3d(self.parameters.segmentation, shown)
+    def show_result(self, result: SceneResult) -> None:
+        """Shows a result: its scan and its overlay alone in the views, at the largest lesion; its card."""
+        self.logic.choose(self.parameters, result)
+        self.look_at(result.scan)
+        show_alone(result)
+        self.result.show(result)
+        self.result.jump_to_largest()
 
     def on_undo(self) -> None:
-        if self.parameters.edited and not self.may_remove_edits():
-            return
-        self.quiet = True
         self.logic.undo(self.parameters)
-        self.quiet = False
-        self.show_finding()
-        self.show_progress("")
-
-    def on_export(self) -> None:
-        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder for the DICOM SEG file"))
-        if not folder:
-            return
-        self.show_problem("")
-        try:
-            application.export_dicom_seg(self.parameters.segmentation, self.parameters.scan, Path(folder))
-        except ICHError as error:
-            self.show_problem(str(error))
-
-    def copy(self, text: str) -> None:
-        slicer.app.clipboard().setText(text)
+        before = self.logic.result(self.parameters)
+        self.result.show(before)
+        if before is not None:
+            application.show_volume(before.scan)
+            show_alone(before)
+        self.run.show_progress("")
 
 
 class ICHSegmentationTest(ScriptedLoadableModuleTest):
@@ -637,7 +397,7 @@ class ICHSegmentationTest(ScriptedLoadableModuleTest):
             time.sleep(0.05)
         logic.close()
         self.assertEqual(heard[-1].get("message"), "result", heard[-1])
-        self.assertTrue(logic.has_result(parameters))
+        self.assertIsNotNone(logic.result(parameters))
 
 
 def ellipsoid_head() -> np.ndarray:

@@ -284,11 +284,7 @@ class Batch:
     def write(self) -> None:
         """Writes table and state. Raises OutputError."""
         state = {"format": STATE_FORMAT, "cases": self.records}
-        texts = {
-            TABLE: table_csv(record["row"] for record in self.records.values()),
-            STATE: json.dumps(state, indent=1),
-        }
-        for name, text in texts.items():
+        for name, text in ((TABLE, self.table()), (STATE, json.dumps(state, indent=1))):
             write_text(self.folder / name, text)
 
     def table(self) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import psutil
 import torch
 from torch.nn import functional
 
@@ -76,6 +75,8 @@ def memory_budget_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * 0.8)
+    import psutil  # here, because training on lent machines must do without it
+
     return min(CPU_BUDGET_BYTES, psutil.virtual_memory().available // 2)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ICHError(Exception):
     """An error whose message is for the user; the command line prints it and exits with `exit_code`."""
@@ -31,6 +33,13 @@ class DeviceError(ICHError):
     """The device asked for is not there, or its memory does not suffice."""
 
     exit_code = 5
+
+
+def require_at_least(least: int, wishes: Mapping[str, float]) -> None:
+    """Raises an InputError that names the first of the wishes that is smaller."""
+    for name, value in wishes.items():
+        if value < least:
+            raise InputError(f"{name} must be {least} or more; found {value}.")
 
 
 def sentence(text: str) -> str:

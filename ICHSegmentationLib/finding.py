@@ -1,4 +1,4 @@
-"""What a panel says about a scan: one run's answer, as it stands after threshold and hand have changed it.
+"""What was found on a scan: one run's answer, as it stands after threshold and hand have changed it.
 
 Needs nothing but the standard library. Lesions are given as in `statistics.json`.
 """
@@ -6,7 +6,6 @@ Needs nothing but the standard library. Lesions are given as in `statistics.json
 from __future__ import annotations
 
 import csv
-import html
 import io
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,10 @@ from typing import Any
 from ICHSegmentationLib.terminology import DISCLAIMER
 
 Lesion = dict[str, Any]
+SOURCE = (  # columns of the table, beside the measures
+    *("threshold", "state", "segments"),
+    *("ensemble", "version", "sha256", "device", "quality", "warnings", "note"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,78 +52,22 @@ class Finding:
 
     @property
     def state(self) -> str:
-        """What was done to the ensemble's answer, in words; empty if nothing."""
+        """What was done to the ensemble's answer, as a word for programs."""
         if self.edited:
-            together = f", {len(self.segments)} segments together: {', '.join(self.segments)}"
-            return "edited by hand" + together * (len(self.segments) > 1)
-        return "" if self.is_of_run else f"cut at {self.threshold:.2f} instead of {self.statistics['threshold']:.2f}"
-
-    @property
-    def headline(self) -> str:
-        if not self.lesions:
-            return "No hemorrhage found"
-        return f"{self.volume_ml:.1f} mL"
-
-    @property
-    def details(self) -> list[str]:
-        """The lines of the result card below its headline."""
-        low, high = self.statistics["volume_ml_range"]
-        members = self.statistics["bundle"]["members"]
-        found = (
-            [self.state] if self.state else [f"{low:.1f} to {high:.1f} mL over {members} member{'s' * (members != 1)}"]
-        )
-        if self.lesions:
-            largest = self.lesions[0]
-            count = len(self.lesions)
-            found.append(f"{count} lesion{'s' * (count > 1)}, the largest {largest['volume_ml']:.1f} mL")
-            found.append(abc2_line(largest))
-        return found
-
-
-def abc2_line(lesion: Lesion) -> str:
-    return (
-        f"ABC/2 {lesion['abc2_ml']:.1f} mL (A {lesion['a_mm']:.0f}, B {lesion['b_mm']:.0f}, C {lesion['c_mm']:.0f} mm, "
-        f"{lesion['slices']} slice{'s' * (lesion['slices'] != 1)})"
-    )
-
-
-def lesion_line(number: int, lesion: Lesion) -> str:
-    """One row of the lesion list."""
-    return f"{number}:  {lesion['volume_ml']:.1f} mL,  {lesion['max_diameter_mm']:.0f} mm,  {lesion['mean_hu']:.0f} HU"
-
-
-def card_html(finding: Finding) -> str:
-    """The result card as rich text for a label."""
-    lines = "<br>".join(html.escape(line) for line in finding.details)
-    return f"<span style='font-size:large; font-weight:600'>{html.escape(finding.headline)}</span><br>{lines}"
-
-
-def report_text(finding: Finding, scan_name: str) -> str:
-    """The report to copy: plain text with all that makes it reproducible."""
-    values = finding.statistics
-    bundle = values["bundle"]
-    lines = [
-        "Intracranial hemorrhage, automatic segmentation",
-        f"Scan: {scan_name}",
-        f"Result: {finding.headline}",
-        *(f"  {line}" for line in finding.details),
-        *(f"  {lesion_line(number, lesion)}; {abc2_line(lesion)}" for number, lesion in enumerate(finding.lesions, 1)),
-        f"Ensemble: {bundle['name']} {bundle['version']}, SHA-256 {bundle['sha256']}",
-        f"Device: {values['device']}, quality {values['quality']}, threshold {finding.threshold:.2f}",
-        *(f"Warning: {warning}" for warning in values["warnings"]),
-        DISCLAIMER,
-    ]
-    return "\n".join(lines) + "\n"
+            return "edited"
+        return "as segmented" if self.is_of_run else "cut anew"
 
 
 def report_csv(finding: Finding, scan_name: str) -> str:
-    """The report as a table: a row a lesion, or one row that says that none was found."""
+    """The report as a table for programs: a row a lesion, or one row that says that none was found."""
     measures = ["volume_ml", "abc2_ml", "a_mm", "b_mm", "c_mm", "max_diameter_mm", "mean_hu", "slices"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["scan", "lesion", *measures, "state", "ensemble", "version", "sha256", "note"])
+    writer.writerow(["scan", "lesion", *measures, *SOURCE])
     bundle = finding.statistics["bundle"]
-    source = [finding.state or "as segmented", bundle["name"], bundle["version"], bundle["sha256"], DISCLAIMER]
+    run = [finding.statistics["device"], finding.statistics["quality"], " ".join(finding.statistics["warnings"])]
+    source = [finding.threshold, finding.state, "; ".join(finding.segments)]
+    source += [bundle["name"], bundle["version"], bundle["sha256"], *run, DISCLAIMER]
     if not finding.lesions:
         writer.writerow([scan_name, "none found", 0, *([""] * (len(measures) - 1)), *source])
     for number, lesion in enumerate(finding.lesions, 1):

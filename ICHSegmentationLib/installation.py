@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -148,14 +147,3 @@ def set_up_lines(installation: Installation, device: str) -> list[str]:
 
 def torch_range(requirements: Iterable[str]) -> str:
     return next(need for need in requirements if name_of(need) == "torch")
-
-
-def diagnostics(installation: Installation, device: str, application: str, details: Iterable[str] = ()) -> str:
-    """What a bug report needs, as text; no name of a patient, a scan or a volume."""
-    lines = [
-        f"{application}, Python {sys.version.split()[0]}, {sys.platform}",
-        *set_up_lines(installation, device),
-        *(f"{name} {version or 'not installed'}" for name, version in installation.versions.items()),
-        *details,
-    ]
-    return "\n".join(lines) + "\n"

@@ -152,6 +152,28 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to fill; it becomes that when all went well, unless another process was quicker.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = partial_of(folder, os.getpid())
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that had the same number, and was killed
+    try:
+        with told_as_output_error(folder):
+            partial.mkdir(parents=True)
+            yield partial
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not all((folder / file.name).exists() for file in partial.iterdir()):
+                    raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all; raises OutputError."""
     with whole_or_not_at_all(path) as partial:

@@ -1,4 +1,4 @@
-"""What the panel says is true of the mask as it stands."""
+"""What is said of a result is true of the mask as it stands. (In words: slicer/test_finding_wording.py.)"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 
-from ICHSegmentationLib.finding import Finding, card_html, lesion_line, report_csv, report_text
+from ICHSegmentationLib.finding import Finding, report_csv
 from ICHSegmentationLib.terminology import DISCLAIMER
 
 LESION = {
@@ -27,41 +27,32 @@ FOUND = Finding.of_run(STATISTICS)
 NOTHING = Finding.of_run({**STATISTICS, "lesions": [], "volume_ml_range": [0.0, 0.2]})
 
 
-def test_the_card_has_the_volume_with_its_range_and_abc2() -> None:
-    assert FOUND.headline == "12.7 mL"
-    assert FOUND.details[0] == "11.0 to 14.5 mL over 8 members"
-    assert FOUND.details[1] == "2 lesions, the largest 12.3 mL"
-    assert FOUND.details[2] == "ABC/2 13.0 mL (A 40, B 26, C 25 mm, 5 slices)"
-    assert "12.7 mL" in card_html(FOUND)
+def rows(finding: Finding, scan_name: str = "CT") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(report_csv(finding, scan_name))))
 
 
-def test_no_hemorrhage_is_said_as_such() -> None:
-    assert NOTHING.headline == "No hemorrhage found"
-    assert NOTHING.details == ["0.0 to 0.2 mL over 8 members"]
-    assert "none found" in report_csv(NOTHING, "CT")
-
-
-def test_the_members_range_is_not_shown_for_a_mask_they_did_not_make() -> None:
+def test_the_range_of_the_members_belongs_to_the_mask_that_they_made_and_to_no_other() -> None:
     edited = dataclasses.replace(FOUND, edited=True, lesions=[SMALL])
-    assert edited.headline == "0.4 mL"
-    assert edited.details[0] == "edited by hand"
-    assert "1 lesion, " in edited.details[1]
     recut = dataclasses.replace(FOUND, threshold=0.3)
-    assert recut.details[0] == "cut at 0.30 instead of 0.50"
-    assert not any("11.0 to" in line for each in (edited, recut) for line in each.details)
+    assert FOUND.is_of_run
+    assert not edited.is_of_run
+    assert not recut.is_of_run
     assert dataclasses.replace(recut, threshold=0.5).is_of_run
+    assert edited.volume_ml == 0.4
 
 
-def test_the_report_says_what_made_it() -> None:
-    text = report_text(FOUND, "CT 5 mm")
-    for said in ("CT 5 mm", "12.7 mL", "ab" * 32, "cpu", "Gantry tilt.", DISCLAIMER, lesion_line(2, SMALL)):
-        assert said in text
-    rows = list(csv.DictReader(io.StringIO(report_csv(FOUND, "a, b"))))
-    assert [row["lesion"] for row in rows] == ["1", "2"]
-    assert rows[0]["scan"] == "a, b"
-    assert float(rows[0]["volume_ml"]) == 12.34
+def test_the_table_has_a_row_a_lesion_and_what_made_it() -> None:
+    found = rows(FOUND, "a, b")
+    assert [row["lesion"] for row in found] == ["1", "2"]
+    assert found[0]["scan"] == "a, b"
+    assert float(found[0]["volume_ml"]) == 12.34
+    assert (found[0]["state"], found[0]["threshold"]) == ("as segmented", "0.5")
+    assert (found[0]["sha256"], found[0]["note"]) == ("ab" * 32, DISCLAIMER)
+    assert [found[1][name] for name in ("device", "quality", "warnings")] == ["cpu", "fast", "Gantry tilt."]
 
 
-def test_text_from_outside_cannot_become_markup() -> None:
-    statistics = {**STATISTICS, "bundle": {**STATISTICS["bundle"], "members": "<b>8</b>"}}
-    assert "<b>8" not in card_html(Finding.of_run(statistics))
+def test_the_table_says_that_none_was_found_and_what_a_hand_did() -> None:
+    assert [(row["lesion"], row["volume_ml"]) for row in rows(NOTHING)] == [("none found", "0")]
+    assert rows(dataclasses.replace(FOUND, threshold=0.3))[0]["state"] == "cut anew"
+    edited = rows(dataclasses.replace(FOUND, edited=True, segments=("Hemorrhage", "Left one")))[0]
+    assert (edited["state"], edited["segments"]) == ("edited", "Hemorrhage; Left one")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ICHSegmentationLib.diagnosis import diagnosis
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.installation import (
-    diagnostics,
     installed_version,
     is_met,
     look,
@@ -70,7 +70,7 @@ def test_a_damaged_ensemble_is_told(tmp_path: Path) -> None:
     found = look(RANGES, tmp_path, versions().get)
     assert found.bundle is None
     assert found.why_not.endswith("has no readable bundle.json.")
-    assert "no readable bundle.json" in diagnostics(found, "cpu", "Slicer 5.10")
+    assert "no readable bundle.json" in diagnosis(found, "cpu", "Slicer 5.10")
 
 
 def test_looking_loads_neither_torch_nor_numpy() -> None:

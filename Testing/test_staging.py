@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ICHSegmentationLib.errors import OutputError
-from ICHSegmentationLib.staging import Staging, remove
+from ICHSegmentationLib.staging import Staging, remove, whole_folder
 
 
 def test_a_folder_appears_when_all_is_written(tmp_path: Path) -> None:
@@ -31,6 +31,35 @@ def test_nothing_appears_when_writing_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         fail_half_way()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_files_becomes_whole_or_is_not_there(tmp_path: Path) -> None:
+    case = tmp_path / "pool" / "case"
+    with suppress(KeyError), whole_folder(case) as partial:
+        (partial / "hu.npy").write_text("half")
+        raise KeyError
+    assert list(case.parent.iterdir()) == []
+    with whole_folder(case) as partial:
+        (partial / "hu.npy").write_text("whole")
+        assert not case.exists()
+    assert [path.name for path in case.parent.iterdir()] == ["case"]
+
+
+def test_of_two_processes_that_fill_a_folder_the_quicker_one_does(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "case") as partial:
+        (partial / "hu.npy").write_text("slower")
+        (tmp_path / "case").mkdir()
+        (tmp_path / "case" / "hu.npy").write_text("quicker")
+    assert (tmp_path / "case" / "hu.npy").read_text() == "quicker"
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+
+
+def test_a_folder_in_the_way_that_holds_something_else_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "thesis.txt").write_text("years")
+    with pytest.raises(OutputError, match="cannot be written"), whole_folder(tmp_path / "case") as partial:
+        (partial / "hu.npy").write_text("whole")
+    assert [path.name for path in tmp_path.rglob("*")] == ["case", "thesis.txt"]
 
 
 def test_results_of_another_run_go_and_other_files_stay(tmp_path: Path) -> None:

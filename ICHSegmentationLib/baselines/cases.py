@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ICHSegmentationLib.data.nnunet import RawDataset, read_raw, read_raw_case
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.simulation.case import IGNORED
+from ICHSegmentationLib.staging import whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -97,14 +97,13 @@ def bleed_or_not(label: np.ndarray, ignored: int | None) -> np.ndarray:
 
 def write_prepared(prepared: Prepared, label: np.ndarray, volume: Volume, place: Path, source: list) -> None:
     """Writes one case; under its name it is there as a whole or not at all."""
-    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     label = np.ascontiguousarray(label_for(label, volume, prepared.inside.shape))
-    np.save(partial / "inputs.npy", np.ascontiguousarray(prepared.inputs))
-    np.save(partial / "label.npy", label)
-    np.save(partial / "bleed.npy", np.flatnonzero(label == 1).astype(np.int32))
-    np.save(partial / "inside.npy", np.flatnonzero(prepared.inside & (label == 0)).astype(np.int32))
+    arrays = {
+        "inputs": np.ascontiguousarray(prepared.inputs),
+        "label": label,
+        "bleed": np.flatnonzero(label == 1).astype(np.int32),
+        "inside": np.flatnonzero(prepared.inside & (label == 0)).astype(np.int32),
+    }
     bleed_ml = float((label == 1).sum() * np.prod(prepared.spacing_mm) / 1000)
     description = {
         "spacing_mm": prepared.spacing_mm,
@@ -112,9 +111,11 @@ def write_prepared(prepared: Prepared, label: np.ndarray, volume: Volume, place:
         "bleed_ml": bleed_ml,
         "source": source,
     }
-    (partial / "case.json").write_text(json.dumps(description))
     shutil.rmtree(place, ignore_errors=True)
-    partial.rename(place)
+    with whole_folder(place) as partial:
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", array)
+        (partial / "case.json").write_text(json.dumps(description))
 
 
 def read_prepared(place: Path, group: str) -> TrainingCase:

@@ -28,12 +28,12 @@ from ICHSegmentationLib.baselines.dense_unet import DenseUNet
 from ICHSegmentationLib.baselines.nnunet import FILES, FoldEnsemble, NnUNetSettings, refuse_minutes_alone, train_folds
 from ICHSegmentationLib.baselines.nnunet_files import Plans, PlanSettings, prepare_nnunet, read_plans, require_nnunet
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
-from ICHSegmentationLib.baselines.patches import Entry, Patch, Size
+from ICHSegmentationLib.baselines.patches import Entry, Patch
 from ICHSegmentationLib.baselines.preparation import Prepared, densities, restored
 from ICHSegmentationLib.baselines.runs import Shares, begin_run, number_of, read_settings, trained_networks
 from ICHSegmentationLib.baselines.splits import fold
 from ICHSegmentationLib.baselines.system import Budget
-from ICHSegmentationLib.baselines.tiled import at_any_spacing, run_tiles, uncleaned
+from ICHSegmentationLib.baselines.tiled import at_any_spacing, run_tiles
 from ICHSegmentationLib.convolution import Spacing
 from ICHSegmentationLib.data.nnunet import RawDataset
 from ICHSegmentationLib.geometry import Volume
@@ -44,7 +44,7 @@ from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.checkpoint import kept_weights
-from ICHSegmentationLib.training.loss import cross_entropy
+from ICHSegmentationLib.training.patches import Size
 
 COARSE_THRESHOLD = 0.5
 COARSE, MASKS, BEST = "coarse", "masks", "best_fold.json"
@@ -116,14 +116,9 @@ def coarse_recipe(settings: CoarseSettings) -> Recipe:
     return Recipe(
         prepare=partial(shrunk, size=settings.training.patch),
         network=lambda: DenseUNet(1, settings.width, settings.growth, settings.blocks, settings.layers_per_block),
-        optimizer=torch.optim.Adam,
-        loss=cross_entropy,
         split=partial(fold, folds=settings.training.networks),
-        hard=lambda cases: [],
         change=flips_and_gamma,
         tiling=Tiling(settings.training.patch),
-        at_spacing=at_any_spacing,
-        clean=uncleaned,
     )
 
 
@@ -279,6 +274,6 @@ class CoarseFinePredictor:
         prepared = self.channels(volume)
         return restored(self.fine.probability(prepared.inputs, prepared.spacing_mm), volume).clip(0, 1)
 
-    def mask(self, volume: Volume) -> np.ndarray:
+    def mask(self, volume: Volume, probability: np.ndarray | None = None) -> np.ndarray:
         """[x, y, z] bool on the volume's own grid."""
-        return self.probability(volume) >= self.threshold
+        return (self.probability(volume) if probability is None else probability) >= self.threshold

@@ -84,10 +84,10 @@ def run_predict(options: argparse.Namespace, staging: Staging) -> None:
         for done, (name, path) in enumerate(scans.items()):
             bar.show("predicting", done / len(scans), name)
             volume = read_volume(path)
-            mask = predictor.mask(volume).astype(np.uint8)
+            probability = predictor.probability(volume)
+            mask = predictor.mask(volume, probability).astype(np.uint8)
             write_image_file(folder / f"{name}.nii.gz", mask, volume.affine, notes)
             if options.probabilities:
-                probability = predictor.probability(volume)
                 write_image_file(folder / f"{name}_probability.nii.gz", probability, volume.affine, notes)
     print(f"{len(scans)} masks in {options.out}")
     print(DISCLAIMER)
@@ -128,15 +128,14 @@ def named_scans(inputs: list[Path]) -> dict[str, Path]:
     Raises:
         InputError: two cases have the same name.
     """
+    from ICHSegmentationLib.data.folders import case_of, image_files
     from ICHSegmentationLib.data.nnunet import CHANNEL
-    from ICHSegmentationLib.image_files import SUFFIXES, is_image_file
 
     scans: dict[str, Path] = {}
     for path in inputs:
-        images = sorted(file for file in path.iterdir() if is_image_file(file)) if path.is_dir() else []
-        for scan in images or [path]:
-            ending = next((suffix for suffix in SUFFIXES if scan.name.lower().endswith(suffix)), "")
-            name = scan.name.removesuffix(ending).removesuffix(CHANNEL)
+        images = image_files(path) if path.is_dir() else {}
+        for case, scan in (images or {case_of(path): path}).items():
+            name = case.removesuffix(CHANNEL)
             if name in scans:
                 raise InputError(f"{scans[name]} and {scan} would both be written as {name}.nii.gz; rename one.")
             scans[name] = scan

@@ -5,17 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-
 from ICHSegmentationLib.baselines.group_unet import GroupUNet
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
-from ICHSegmentationLib.baselines.patches import unchanged
-from ICHSegmentationLib.baselines.preparation import densities
 from ICHSegmentationLib.baselines.splits import random_subset
 from ICHSegmentationLib.baselines.steerable import MELBA_TILING, MELBA_TRAINING, WindowedNetwork, Windows
-from ICHSegmentationLib.baselines.tiled import at_any_spacing, uncleaned
 from ICHSegmentationLib.patches import Tiling
-from ICHSegmentationLib.training.loss import cross_entropy
 from ICHSegmentationLib.windowing import WINDOWS_HU
 
 
@@ -45,16 +39,9 @@ def group_recipe(settings: GroupSettings) -> Recipe:
         return WindowedNetwork(unet, settings.windows_hu)
 
     return Recipe(
-        prepare=densities,
         network=network,
-        optimizer=torch.optim.Adam,
-        loss=cross_entropy,
         split=partial(random_subset, share=1 - settings.validation_share),
-        hard=lambda cases: [],
-        change=unchanged,
         tiling=settings.tiling,
-        at_spacing=at_any_spacing,
-        clean=uncleaned,
     )
 
 

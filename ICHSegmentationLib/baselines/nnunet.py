@@ -255,6 +255,6 @@ class NnUNetPredictor:
         prepared = densities(volume)
         return restored(self.folds.probability(prepared.inputs, prepared.spacing_mm), volume).clip(0, 1)
 
-    def mask(self, volume: Volume) -> np.ndarray:
+    def mask(self, volume: Volume, probability: np.ndarray | None = None) -> np.ndarray:
         """[x, y, z] bool on the volume's own grid; nnU-Net's post-processing is chosen by hand and none is used."""
-        return self.probability(volume) >= self.threshold
+        return (self.probability(volume) if probability is None else probability) >= self.threshold

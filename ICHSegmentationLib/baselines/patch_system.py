@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases, trainable
-from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, Size, draw_batch, unchanged
+from ICHSegmentationLib.baselines.patches import Change, Entry, PatchBatch, draw_batch, unchanged
+from ICHSegmentationLib.baselines.preparation import densities
 from ICHSegmentationLib.baselines.runs import (
     Shares,
     begin_run,
@@ -24,8 +25,9 @@ from ICHSegmentationLib.baselines.runs import (
     refuse_to_go_on,
     trained_networks,
 )
+from ICHSegmentationLib.baselines.splits import Split
 from ICHSegmentationLib.baselines.system import Budget
-from ICHSegmentationLib.baselines.tiled import Answer, TiledPredictor
+from ICHSegmentationLib.baselines.tiled import Answer, TiledPredictor, at_any_spacing, uncleaned
 from ICHSegmentationLib.convolution import Spacing
 from ICHSegmentationLib.data.nnunet import RawDataset
 from ICHSegmentationLib.geometry import Volume
@@ -34,6 +36,8 @@ from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.checkpoint import System as Trained
 from ICHSegmentationLib.training.checkpoint import kept_weights
 from ICHSegmentationLib.training.loop import LoopConfig, Sitting, train_system
+from ICHSegmentationLib.training.loss import cross_entropy
+from ICHSegmentationLib.training.patches import Size
 from ICHSegmentationLib.training.processes import joined_processes
 
 VALIDATION = 1  # last number of the seeds of validation patches
@@ -74,34 +78,39 @@ class PatchTraining:
     average_epsilon: float | None = None
 
 
+def none_again(cases: Sequence[TrainingCase]) -> list[TrainingCase]:
+    """No case is seen more often than others."""
+    return []
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """What makes a system a certain one.
+    """What makes a system a certain one; the defaults do nothing that a paper would have to name.
 
     Attributes:
-        prepare: scan -> what the networks see.
         network: () -> network with random weights; called with inputs [batch, channel, x, y, z] and the spacing in
             mm it gives the logit of bleed [batch, 1, x, y, z].
+        split: group of each case, member, seed -> which are trained and which validated on.
+        tiling: of prediction.
+        prepare: scan -> what the networks see.
         optimizer: parameters and learning rate -> optimiser.
         loss: of logits, target and counted, all [batch, 1, x, y, z].
-        split: group of each case, member, seed -> which are trained and which validated on.
         hard: training cases -> those to see once more.
         change: augmentation.
-        tiling: of prediction.
         at_spacing: network and spacing -> the same, for one spacing, as fast as it can be.
         clean: mask and volume -> the mask after the paper's post-processing.
     """
 
-    prepare: Prepare
     network: Callable[[], nn.Module]
-    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
-    loss: Loss
-    split: Callable[[Sequence[str], int, int], tuple[list[int], list[int]]]
-    hard: Callable[[Sequence[TrainingCase]], list[TrainingCase]]
-    change: Change
+    split: Callable[[Sequence[str], int, int], Split]
     tiling: Tiling
-    at_spacing: Callable[[nn.Module, Spacing], Answer]
-    clean: Callable[[np.ndarray, Volume], np.ndarray]
+    prepare: Prepare = densities
+    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer] = torch.optim.Adam
+    loss: Loss = cross_entropy
+    hard: Callable[[Sequence[TrainingCase]], list[TrainingCase]] = none_again
+    change: Change = unchanged
+    at_spacing: Callable[[nn.Module, Spacing], Answer] = at_any_spacing
+    clean: Callable[[np.ndarray, Volume], np.ndarray] = uncleaned
 
 
 @dataclass(frozen=True)

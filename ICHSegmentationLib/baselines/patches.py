@@ -11,8 +11,7 @@ import torch
 from ICHSegmentationLib.baselines.cases import TrainingCase
 from ICHSegmentationLib.convolution import Spacing
 from ICHSegmentationLib.simulation.case import IGNORED
-
-Size = tuple[int, int, int]
+from ICHSegmentationLib.training.patches import Size, corner_about, corner_anywhere
 
 
 @dataclass(frozen=True)
@@ -73,16 +72,9 @@ def draw_batch(
 def patch_corner(case: TrainingCase, size: Size, on_bleed: bool, rng: np.random.Generator) -> Size:
     """First voxel of a patch centred on a voxel of bleed, or of the inside without bleed, as far as the edge allows."""
     voxels = case.bleed if on_bleed and len(case.bleed) else case.inside
-    shape = case.label.shape
-    if len(voxels) == 0:
-        x, y, z = (int(rng.integers(0, max(0, full - side) + 1)) for full, side in zip(shape, size, strict=True))
-        return x, y, z
-    centre = np.unravel_index(int(voxels[rng.integers(len(voxels))]), shape)
-    x, y, z = (
-        int(np.clip(middle - side // 2, 0, max(0, full - side)))
-        for middle, side, full in zip(centre, size, shape, strict=True)
-    )
-    return x, y, z
+    if len(voxels):
+        return corner_about(int(voxels[rng.integers(len(voxels))]), case.label.shape, size)
+    return corner_anywhere(case.label.shape, size, rng)
 
 
 def cut(case: TrainingCase, corner: Size, size: Size, pad: bool) -> Patch:

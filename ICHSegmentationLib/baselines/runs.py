@@ -145,15 +145,16 @@ def changed(settings: Settings, values: dict[str, Any]) -> Settings:
     Raises:
         InputError: a name is unknown.
     """
-
-    def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-        both = {
-            name: merged(old[name], value) if isinstance(value, dict) and isinstance(old.get(name), dict) else value
-            for name, value in new.items()
-        }
-        return old | both
-
     return from_json(type(settings), merged(dataclasses.asdict(settings), values))  # type: ignore[call-overload]
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`old` with the values of `new` in place of its own, level by level."""
+    both = {
+        name: merged(old[name], value) if isinstance(value, dict) and isinstance(old.get(name), dict) else value
+        for name, value in new.items()
+    }
+    return old | both
 
 
 def as_tuples(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,6 @@ from ICHSegmentationLib.baselines.preparation import Prepared
 from ICHSegmentationLib.baselines.se_unet import SqueezeExcitationUNet
 from ICHSegmentationLib.baselines.skull_strip import brain_mask
 from ICHSegmentationLib.baselines.splits import fold
-from ICHSegmentationLib.baselines.tiled import at_any_spacing
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.patches import Tiling
 from ICHSegmentationLib.quality import mended_values
@@ -132,19 +131,14 @@ def girona_recipe(settings: GironaSettings) -> Recipe:
         network=lambda: SqueezeExcitationUNet(
             1 + settings.symmetric, settings.width, settings.levels, settings.reduction, settings.dropout
         ),
-        optimizer=adadelta,
+        optimizer=torch.optim.Adadelta,
         loss=dice_and_cross_entropy,
         split=partial(fold, folds=settings.training.networks),
         hard=partial(smallest_bleeds, share=settings.hard_share),
         change=flipped_and_turned,
         tiling=settings.tiling,
-        at_spacing=at_any_spacing,
         clean=without_small_lesions,
     )
-
-
-def adadelta(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adadelta(parameters, learning_rate)
 
 
 def se_unet(settings: GironaSettings | None = None) -> PatchSystem:

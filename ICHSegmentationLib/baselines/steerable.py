@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
-from ICHSegmentationLib.baselines.patches import Entry, Patch, unchanged
-from ICHSegmentationLib.baselines.preparation import densities
+from ICHSegmentationLib.baselines.patches import Entry, Patch
 from ICHSegmentationLib.baselines.splits import random_subset
 from ICHSegmentationLib.baselines.tiled import Answer, uncleaned
 from ICHSegmentationLib.convolution import Spacing
@@ -20,7 +19,6 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.patches import INSTANCE2022_TILING, Tiling
 from ICHSegmentationLib.training.augmentation import HIGHEST_TEMPERATURE, Augmentation, deform_in_plane
-from ICHSegmentationLib.training.loss import cross_entropy
 from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 from ICHSegmentationLib.windowing import WINDOWS_HU, window_channels
 
@@ -96,12 +94,8 @@ def scan_recipe(settings: ScanSettings) -> Recipe:
     """The patch in training is the tile of prediction, whose size is the only one the paper gives."""
     refuse_several_patches(settings.training)
     return Recipe(
-        prepare=densities,
         network=lambda: WindowedNetwork(EquivariantUNet(settings.network), settings.windows_hu),
-        optimizer=torch.optim.Adam,
-        loss=cross_entropy,
         split=partial(random_subset, share=settings.subset),
-        hard=lambda cases: [],
         change=diffeomorphism,
         tiling=settings.tiling,
         at_spacing=baked,
@@ -156,16 +150,10 @@ class SteerableSettings:
 def steerable_recipe(settings: SteerableSettings) -> Recipe:
     refuse_several_patches(settings.training)
     return Recipe(
-        prepare=densities,
         network=lambda: WindowedNetwork(EquivariantUNet(settings.network), settings.windows_hu),
-        optimizer=torch.optim.Adam,
-        loss=cross_entropy,
         split=partial(random_subset, share=1 - settings.validation_share),
-        hard=lambda cases: [],
-        change=unchanged,
         tiling=settings.tiling,
         at_spacing=baked,
-        clean=uncleaned,
     )
 
 

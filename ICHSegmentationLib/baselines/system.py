@@ -57,8 +57,8 @@ class Predictor(Protocol):
     def probability(self, volume: Volume) -> np.ndarray:
         """[x, y, z] float32, 0..1, on the volume's own grid."""
 
-    def mask(self, volume: Volume) -> np.ndarray:
-        """[x, y, z] bool on the volume's own grid, after the paper's post-processing."""
+    def mask(self, volume: Volume, probability: np.ndarray | None = None) -> np.ndarray:
+        """[x, y, z] bool on the volume's own grid, cleaned as the paper does; of `probability` where that is known."""
 
 
 class System(Protocol):

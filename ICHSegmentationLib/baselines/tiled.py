@@ -59,9 +59,10 @@ class TiledPredictor:
             total += run_tiles(self.at_spacing(network, prepared.spacing_mm), prepared, self.tiling, self.device)
         return restored(total / len(self.networks), volume).clip(0, 1)
 
-    def mask(self, volume: Volume) -> np.ndarray:
+    def mask(self, volume: Volume, probability: np.ndarray | None = None) -> np.ndarray:
         """[x, y, z] bool on the volume's own grid, after post-processing."""
-        return self.clean(self.probability(volume) >= self.threshold, volume)
+        probability = self.probability(volume) if probability is None else probability
+        return self.clean(probability >= self.threshold, volume)
 
 
 def run_tiles(answer: Answer, prepared: Prepared, tiling: Tiling, device: torch.device) -> np.ndarray:

@@ -24,8 +24,10 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def case_of(path: Path) -> str:
-    suffix = next(each for each in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(each))
-    return path.name[: -len(suffix)]
+    """The name of a file without the ending of an image file, if it has one."""
+    suffixes = sorted(SUFFIXES, key=len, reverse=True)
+    suffix = next((each for each in suffixes if path.name.lower().endswith(each)), "")
+    return path.name[: len(path.name) - len(suffix)]
 
 
 def some_of(names: list[str]) -> str:

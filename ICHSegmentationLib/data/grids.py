@@ -16,15 +16,20 @@ def check_same_grid(case: str, first: Volume, second: Volume, names: tuple[str, 
     Raises:
         InputError: they do not; the sentence quotes both.
     """
-    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(first.hu.shape) - 1)
-    if first.hu.shape == second.hu.shape:
-        apart = np.linalg.norm(first.to_ras_mm(corners) - second.to_ras_mm(corners), axis=1).max()
-        if apart <= CORNER_TOLERANCE * min(first.spacing_mm):
-            return
+    allowed_mm = CORNER_TOLERANCE * min(first.spacing_mm)
+    if first.hu.shape == second.hu.shape and corners_apart_mm(first, second) <= allowed_mm:
+        return
     raise InputError(
         f"case {case}: {names[0]} and {names[1]} lie on different grids: {grid_in_words(first)}; "
         f"{grid_in_words(second)}. The same grid is wanted for both."
     )
+
+
+def corners_apart_mm(one: Volume, other: Volume) -> float:
+    """The furthest that two grids of the same shape lie apart."""
+    ends = [(0, side - 1) for side in one.hu.shape]
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
+    return float(np.linalg.norm(one.to_ras_mm(corners) - other.to_ras_mm(corners), axis=1).max())
 
 
 def grid_in_words(volume: Volume) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ICHSegmentationLib.data.grids import corners_apart_mm
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.image_files import SUFFIXES, read_image_file, write_image_file
@@ -223,13 +224,6 @@ def read_raw_case(dataset: RawDataset, case: RawCase) -> LabelledScan:
             f"case {case.name}: its label holds {strange[0]:g}, which dataset.json does not name (it names {known})."
         )
     return LabelledScan(case.name, volume, marked.hu.astype(np.uint8), case.group)
-
-
-def corners_apart_mm(one: Volume, other: Volume) -> float:
-    """The furthest that two grids of the same shape lie apart."""
-    ends = [(0, side - 1) for side in one.hu.shape]
-    corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
-    return float(np.linalg.norm(one.to_ras_mm(corners) - other.to_ras_mm(corners), axis=1).max())
 
 
 def write_nnunet_raw(cases: Iterable[LabelledScan], folder: Path, labels: dict[str, int] = BLEED_LABELS) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ICHSegmentationLib.baselines.runs import from_json
+from ICHSegmentationLib.baselines.runs import changed
 from ICHSegmentationLib.baselines.system import Budget, System
 from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.image_files import read_image_file, write_image_file
@@ -82,17 +82,7 @@ def find_system(catalogue: str, name: str, settings: dict[str, Any]) -> System:
         return system
     if not hasattr(system, "settings"):
         raise InputError(f"{name} has no settings to change; found {', '.join(settings)}.")
-    own = dataclasses.asdict(system.settings)
-    return dataclasses.replace(system, settings=from_json(type(system.settings), merged(own, settings)))
-
-
-def merged(own: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`own` with the changes, level by level."""
-    values = dict(own)
-    for name, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(own.get(name), dict)
-        values[name] = merged(own[name], value) if nested else value
-    return values
+    return dataclasses.replace(system, settings=changed(system.settings, settings))
 
 
 def load_catalogue(catalogue: str) -> dict[str, System]:

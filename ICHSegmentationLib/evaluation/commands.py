@@ -14,6 +14,7 @@ from ICHSegmentationLib.evaluation.options import (
     budget_of,
     data_of,
     entrants_of,
+    seed_of,
     setting_of,
     tell,
 )
@@ -34,7 +35,7 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--out", type=Path, required=True, help="folder for the results")
     evaluate.add_argument("--other", type=Path, help="folder of another system's predictions, to test against")
     evaluate.add_argument("--images", type=Path, help="folder of the scans, e.g. imagesTs, for overlays")
-    evaluate.add_argument("--ignore", type=int, help="label of reference voxels that count for nothing")
+    evaluate.add_argument("--ignore", type=int, help="label that counts for nothing (default: dataset.json's)")
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap intervals")
     evaluate.add_argument("--overwrite", action="store_true", help="replace results that are there")
     evaluate.set_defaults(command=run_evaluate)
@@ -52,17 +53,18 @@ def add_compare(commands: Any) -> None:
 
 def run_evaluate(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.evaluation.evaluate import compare_paired, evaluate
-    from ICHSegmentationLib.evaluation.pairs import find_pairs, left_over
+    from ICHSegmentationLib.evaluation.pairs import find_pairs, labels_beside, left_over
     from ICHSegmentationLib.evaluation.results import write_evaluation
     from ICHSegmentationLib.evaluation.tables import paired_in_words, printed
 
+    seed, labels = seed_of(options), labels_beside(options.ref, options.ignore)
     pairs = find_pairs(options.pred, options.ref, options.images)
     others = find_pairs(options.other, options.ref) if options.other is not None else None
     with staging.folder(options.out, options.overwrite) as folder:
-        evaluation = evaluate(pairs, options.seed, options.ignore)
+        evaluation = evaluate(pairs, seed, labels)
         tests = None
         if others is not None:
-            tests = compare_paired(evaluation, evaluate(others, options.seed, options.ignore))
+            tests = compare_paired(evaluation, evaluate(others, seed, labels))
         write_evaluation(folder, evaluation, pairs, tests)
     print(printed(evaluation))
     if tests is not None:
@@ -77,13 +79,12 @@ def run_compare(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.evaluation.split import split_of
     from ICHSegmentationLib.evaluation.standings import printed, write_standings
 
-    data = data_of(options)
+    seed, data, budget = seed_of(options), data_of(options), budget_of(options)
     entrants = entrants_of(options)
-    split = split_of(data, options.out, options.test_share, options.seed)
-    standings, failures = compare(entrants, split, options.out, budget_of(options), options.device, options.seed, tell)
+    split = split_of(data, options.out, options.test_share, seed)
+    standings, failures = compare(entrants, split, options.out, budget, options.device, seed, tell)
     write_standings(options.out, standings, failures, setting_of(options, len(split.training), len(split.tests)))
-    if standings:
-        print(printed(standings))
+    print(printed(standings))
     print(f"Results in {options.out}")
     if failures:
         raise InputError(f"{len(failures)} of {len(entrants)} systems failed; the first: {failures[0].reason}")

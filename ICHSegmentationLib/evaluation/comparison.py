@@ -6,31 +6,26 @@ stopped goes on where it was.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ICHSegmentationLib.baselines.system import Budget
+from ICHSegmentationLib.data.grids import check_same_grid
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.child import CATALOGUE, Job
 from ICHSegmentationLib.evaluation.evaluate import Evaluation, evaluate
-from ICHSegmentationLib.evaluation.pairs import Pair
+from ICHSegmentationLib.evaluation.jobs import OnNews, Spent, check_same_job, run_job, spent_by
+from ICHSegmentationLib.evaluation.metrics import require_surface_distance
+from ICHSegmentationLib.evaluation.pairs import Pair, read_labels
 from ICHSegmentationLib.evaluation.split import Split
-from ICHSegmentationLib.staging import write_json
+from ICHSegmentationLib.image_files import read_image_file
 
 WHERE = ("run", "report", "out")  # of a job: paths within the comparison's folder, which may be moved
-LOOK_SECONDS = 0.5  # between two looks at a child's memory
+TRAINING, PREDICTION = "training", "prediction"  # names of an entrant's jobs
 
 
 @dataclass(frozen=True)
@@ -50,44 +45,6 @@ class Entrant:
     settings: dict[str, Any] = field(default_factory=dict)
     run: Path | None = None
     catalogue: str = CATALOGUE
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a job took so far, over all its sittings.
-
-    Attributes:
-        seconds: wall clock.
-        processor_seconds: of all its processes' cores; what the wall clock would be on one free core.
-        memory_mb: most that its processes held together.
-    """
-
-    seconds: float = 0.0
-    processor_seconds: float = 0.0
-    memory_mb: float = 0.0
-
-    def looked_at(self, process: int, seconds: float) -> Spent:
-        """The same after a look at a running process and those it started."""
-        memory = used = 0.0
-        try:
-            parent = psutil.Process(process)
-            for each in (parent, *parent.children(recursive=True)):
-                memory += each.memory_info().rss / 1e6
-                times = each.cpu_times()
-                used += times.user + times.system
-            ended = parent.cpu_times()
-            used += ended.children_user + ended.children_system
-        except psutil.Error:  # it ended while we looked
-            pass
-        return Spent(seconds, max(self.processor_seconds, used), max(self.memory_mb, memory))
-
-    def and_then(self, later: Spent) -> Spent:
-        """Both sittings together."""
-        return Spent(
-            self.seconds + later.seconds,
-            self.processor_seconds + later.processor_seconds,
-            max(self.memory_mb, later.memory_mb),
-        )
 
 
 @dataclass(frozen=True)
@@ -119,9 +76,6 @@ class Failure:
     reason: str
 
 
-OnNews = Callable[[str], None]
-
-
 def compare(
     entrants: Sequence[Entrant],
     split: Split,
@@ -143,50 +97,81 @@ def compare(
         on_news: is told in a sentence what begins or has ended.
 
     Raises:
-        InputError: two entrants have one label, or `out` holds a comparison of other settings.
+        InputError: two entrants have one label, `out` holds a comparison of other settings, or a test case could not
+            be judged; nothing has been trained then.
     """
     labels = [entrant.label for entrant in entrants]
     if len(set(labels)) < len(labels):
         raise InputError(f"each system must be named once; found {', '.join(labels)}.")
+    require_surface_distance()
+    check_tests(split)
+    jobs = {entrant.label: jobs_of(entrant, split, out / entrant.label, budget, device, seed) for entrant in entrants}
+    for entrant in entrants:
+        check_not_seen(entrant, split)
+        for name, job in jobs[entrant.label].items():
+            may_differ = WHERE if entrant.run is None else WHERE[1:]
+            check_same_job(out / entrant.label / f"{name}_job.json", job, but=may_differ)
     standings, failures = [], []
     for entrant in entrants:
         folder = out / entrant.label
         try:
-            if entrant.run is None:
-                train_entrant(entrant, split, folder, budget, device, seed, on_news)
-            predict_entrant(entrant, split, folder, device, seed, on_news)
+            for name, job in jobs[entrant.label].items():
+                run_job(job, folder / f"{name}_job.json", f"{name} of {entrant.label}", on_news)
+            standings.append(standing_of(entrant, split, folder, seed))
         except InputError as error:
             on_news(f"{entrant.label} failed: {error}")
             failures.append(Failure(entrant, str(error)))
-            continue
-        standings.append(standing_of(entrant, split, folder, seed))
     return standings, failures
 
 
-def train_entrant(
-    entrant: Entrant, split: Split, folder: Path, budget: Budget, device: str, seed: int, on_news: OnNews
-) -> None:
-    minutes = None if math.isinf(budget.minutes) else budget.minutes
-    job = Job(
+def check_tests(split: Split) -> None:
+    """Whether every test case has a scan and a reference that fit each other, as is asked before hours of training.
+
+    Raises:
+        InputError: one has not.
+    """
+    for test in split.tests:
+        _, grid = read_labels(test.reference, split.labels.in_reference)
+        check_same_grid(test.case, read_image_file(test.image), grid, ("the scan", "the reference"))
+
+
+def check_not_seen(entrant: Entrant, split: Split) -> None:
+    """Raises an InputError if a finished run was trained on a case that it would be judged on.
+
+    A run keeps its cases, and of each the sizes of its files, as `baselines.cases.prepare_cases` writes them.
+    """
+    if entrant.run is None:
+        return
+    for test in split.tests:
+        kept = entrant.run / "cases" / test.case / "case.json"
+        sizes = [file.stat().st_size for file in (test.image, test.reference)]
+        if kept.exists() and [size for size, _ in json.loads(kept.read_text())["source"]] == sizes:
+            raise InputError(
+                f"{entrant.run} was trained on {test.case}, on which it would be judged; put cases that it has not "
+                "seen into imagesTs and labelsTs."
+            )
+
+
+def jobs_of(entrant: Entrant, split: Split, folder: Path, budget: Budget, device: str, seed: int) -> dict[str, Job]:
+    """What is to be done for an entrant, in order: training unless it comes trained, and prediction.
+
+    The whole budget goes into the job: a run knows itself what it has used in earlier sittings.
+    """
+    training = Job(
         task="train",
         catalogue=entrant.catalogue,
         system=entrant.system,
         settings=entrant.settings,
-        run=str(folder / "run"),
+        run=str(run_folder(entrant, folder)),
         device=device,
         seed=seed,
-        report=str(folder / "training.json"),
+        report=str(folder / f"{TRAINING}.json"),
         data=str(split.training_data.resolve()),
         steps=budget.steps,
-        minutes=minutes,
+        minutes=None if math.isinf(budget.minutes) else budget.minutes,
         networks=budget.networks,
     )
-    check_same_job(folder / "training_job.json", job, but=WHERE)
-    run_job(job, folder / "training_job.json", f"training {entrant.label}", on_news)
-
-
-def predict_entrant(entrant: Entrant, split: Split, folder: Path, device: str, seed: int, on_news: OnNews) -> None:
-    job = Job(
+    prediction = Job(
         task="predict",
         catalogue=entrant.catalogue,
         system=entrant.system,
@@ -194,104 +179,15 @@ def predict_entrant(entrant: Entrant, split: Split, folder: Path, device: str, s
         run=str(run_folder(entrant, folder)),
         device=device,
         seed=seed,
-        report=str(folder / "prediction.json"),
-        scans={pair.case: str(pair.image.resolve()) for pair in split.tests},
+        report=str(folder / f"{PREDICTION}.json"),
+        scans={test.case: str(test.image.resolve()) for test in split.tests},
         out=str(folder / "predictions"),
     )
-    check_same_job(folder / "prediction_job.json", job, but=WHERE if entrant.run is None else WHERE[1:])
-    run_job(job, folder / "prediction_job.json", f"predicting with {entrant.label}", on_news)
+    return {PREDICTION: prediction} if entrant.run is not None else {TRAINING: training, PREDICTION: prediction}
 
 
 def run_folder(entrant: Entrant, folder: Path) -> Path:
     return (entrant.run or folder / "run").resolve()
-
-
-def check_same_job(path: Path, job: Job, but: Sequence[str]) -> None:
-    """Whether a job that was begun here is the one that is wanted, but for some of its fields.
-
-    Raises:
-        InputError: it is another.
-    """
-    if not path.exists():
-        return
-    begun, wanted = json.loads(path.read_text()), json.loads(json.dumps(dataclasses.asdict(job)))
-    for name, value in wanted.items():
-        if name not in but and begun.get(name) != value:
-            raise InputError(
-                f"{path.parent} was begun with {name} {shown(begun.get(name))} and {shown(value)} is wanted now; name "
-                "another folder, or remove this one."
-            )
-
-
-def shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def run_job(job: Job, path: Path, what: str, on_news: OnNews) -> None:
-    """Runs a job in a process of its own unless it is done; its seconds and memory go into its report.
-
-    Raises:
-        InputError: the process failed; the sentence holds its last words.
-    """
-    report = Path(job.report)
-    if report.exists():
-        return
-    on_news(f"{what} ...")
-    with alone(path.with_name(f"{path.stem}.pid")):
-        seconds = run_child(job, path, what)
-    on_news(f"{what}: done in {seconds:.0f} s")
-
-
-def run_child(job: Job, path: Path, what: str) -> float:
-    """Runs the process, looks at it now and then, and returns the seconds of all its sittings."""
-    report = Path(job.report)
-    write_json(path, dataclasses.asdict(job))
-    log = path.with_name(f"{path.stem}.log")
-    spent = path.with_name(f"{path.stem}_spent.json")
-    before = Spent(**json.loads(spent.read_text())) if spent.exists() else Spent()
-    command = [sys.executable, "-m", "ICHSegmentationLib.evaluation.child", str(path)]
-    started = time.monotonic()
-    with log.open("ab") as words, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=words, stderr=words) as child:
-        now = Spent()
-        while True:
-            now = now.looked_at(child.pid, time.monotonic() - started)
-            write_json(spent, dataclasses.asdict(before.and_then(now)))
-            try:
-                code = child.wait(LOOK_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-    now = dataclasses.replace(now, seconds=time.monotonic() - started)
-    write_json(spent, dataclasses.asdict(before.and_then(now)))
-    if code != 0 or not report.exists():
-        raise InputError(f"{what} failed with exit code {code}: {last_words(log)} (more in {log}).")
-    return before.and_then(now).seconds
-
-
-@contextlib.contextmanager
-def alone(mark: Path) -> Iterator[None]:
-    """Keeps a second comparison from the same job while this one is at it.
-
-    Raises:
-        InputError: another process is.
-    """
-    if mark.exists() and psutil.pid_exists(int(mark.read_text())):
-        raise InputError(
-            f"process {mark.read_text()} is at work in {mark.parent}; wait for it, or stop it (and remove {mark.name} "
-            "if that is another program)."
-        )
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(str(os.getpid()))
-    try:
-        yield
-    finally:
-        mark.unlink(missing_ok=True)
-
-
-def last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "it said nothing"
 
 
 def standing_of(entrant: Entrant, split: Split, folder: Path, seed: int) -> Standing:
@@ -300,19 +196,12 @@ def standing_of(entrant: Entrant, split: Split, folder: Path, seed: int) -> Stan
         Pair(test.case, folder / "predictions" / f"{test.case}.nii.gz", test.reference, test.image)
         for test in split.tests
     ]
-    predicted = json.loads((folder / "prediction.json").read_text())
+    predicted = json.loads((folder / f"{PREDICTION}.json").read_text())
     return Standing(
         entrant=entrant,
-        evaluation=evaluate(pairs, seed, ignored=split.ignored),
+        evaluation=evaluate(pairs, seed, split.labels),
         parameters=predicted["parameters"],
-        training=None if entrant.run is not None else spent_by(folder, "training"),
-        prediction=spent_by(folder, "prediction"),
+        training=None if entrant.run is not None else spent_by(folder, TRAINING),
+        prediction=spent_by(folder, PREDICTION),
         seconds_per_scan=sum(predicted["seconds"].values()) / len(predicted["seconds"]),
     )
-
-
-def spent_by(folder: Path, task: str) -> Spent:
-    """What a finished job took; its own word on its peak memory counts where looks from outside missed it."""
-    spent = Spent(**json.loads((folder / f"{task}_job_spent.json").read_text()))
-    peak_mb = json.loads((folder / f"{task}.json").read_text())["peak_memory_mb"]
-    return dataclasses.replace(spent, memory_mb=max(spent.memory_mb, peak_mb))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ICHSegmentationLib.data.grids import check_same_grid
 from ICHSegmentationLib.evaluation.metrics import FOUND_SHARE, TOLERANCE_MM, CaseMetrics, measure
-from ICHSegmentationLib.evaluation.pairs import SUBTYPES, Pair, read_labels
+from ICHSegmentationLib.evaluation.pairs import OUR_LABELS, LabelNames, Pair, read_labels
 from ICHSegmentationLib.evaluation.statistics import (
     VOLUME_STRATA,
     Agreement,
@@ -42,7 +42,7 @@ class Case:
     Attributes:
         name: of the case.
         metrics: the prediction against the reference.
-        subtype_ml: volume of each subtype in the reference.
+        subtype_ml: volume of each subtype in the reference, in the order of their labels.
         subtype_found: share of each subtype's voxels that the prediction holds.
     """
 
@@ -91,6 +91,7 @@ class Evaluation:
         by_volume: strata by the reference's volume that hold a case.
         by_subtype: cases by their largest subtype; empty if the references name no subtypes.
         subtype_found: share of each subtype's voxels found, over all cases; empty likewise.
+        labels: what the references' labels mean.
         seed: of the bootstrap.
     """
 
@@ -99,6 +100,7 @@ class Evaluation:
     by_volume: dict[str, Group]
     by_subtype: dict[str, Group]
     subtype_found: dict[str, float]
+    labels: LabelNames
     seed: int
 
     def values(self, metric: str) -> list[float]:
@@ -109,7 +111,7 @@ class Evaluation:
 def evaluate(
     pairs: list[Pair],
     seed: int = 0,
-    ignored: int | None = None,
+    labels: LabelNames = OUR_LABELS,
     on_case: Callable[[int, int], None] = lambda done, count: None,
 ) -> Evaluation:
     """Reads and measures every pair.
@@ -117,7 +119,7 @@ def evaluate(
     Args:
         pairs: from `pairs.find_pairs`.
         seed: of the bootstrap intervals.
-        ignored: label of reference voxels that count for nothing, neither as bleed nor as none.
+        labels: what the references' labels mean, and which is ignored.
         on_case: is told how many of how many are done.
 
     Raises:
@@ -125,26 +127,31 @@ def evaluate(
     """
     cases = []
     for done, pair in enumerate(pairs, 1):
-        cases.append(evaluate_pair(pair, ignored))
+        cases.append(evaluate_pair(pair, labels))
         on_case(done, len(pairs))
-    return summary_of(cases, seed)
+    return summary_of(cases, seed, labels)
 
 
-def evaluate_pair(pair: Pair, ignored: int | None) -> Case:
-    reference, grid = read_labels(pair.reference, ignored)
-    prediction, predicted_grid = read_labels(pair.prediction)
+def evaluate_pair(pair: Pair, labels: LabelNames) -> Case:
+    reference, grid = read_labels(pair.reference, labels.in_reference)
+    prediction, predicted_grid = read_labels(pair.prediction, labels.in_prediction)
     check_same_grid(pair.case, predicted_grid, grid, ("the prediction", "the reference"))
-    counted = reference != ignored
-    return evaluate_case(pair.case, (prediction > 0) & counted, np.where(counted, reference, 0), grid.spacing_mm)
+    counted = reference != labels.ignored
+    bleed = np.where(counted, reference, 0)
+    return evaluate_case(pair.case, (prediction > 0) & counted, bleed, grid.spacing_mm, labels)
 
 
 def evaluate_case(
-    name: str, prediction: np.ndarray, reference: np.ndarray, spacing_mm: tuple[float, float, float]
+    name: str,
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    labels: LabelNames,
 ) -> Case:
-    """Measures a prediction, bool [x, y, z], against reference labels 0 to 5 on the same grid."""
+    """Measures a prediction, bool [x, y, z], against reference labels on the same grid, 0 where no bleed counts."""
     voxel_ml = math.prod(spacing_mm) / 1000
     volumes, found = {}, {}
-    for label, subtype in SUBTYPES.items():
+    for label, subtype in labels.kinds.items():
         of_subtype = reference == label
         if count := int(of_subtype.sum()):
             volumes[subtype] = count * voxel_ml
@@ -152,10 +159,10 @@ def evaluate_case(
     return Case(name, measure(prediction, reference > 0, spacing_mm), volumes, found)
 
 
-def summary_of(cases: list[Case], seed: int) -> Evaluation:
+def summary_of(cases: list[Case], seed: int, labels: LabelNames) -> Evaluation:
     """Groups what was measured; the same seed gives the same intervals."""
-    subtypes = sorted({subtype for case in cases for subtype in case.subtype_ml}, key=list(SUBTYPES.values()).index)
-    if subtypes in ([], [SUBTYPES[1]]):  # only the label 1: the references say bleed, not which
+    subtypes = subtypes_of(cases, labels)
+    if len(labels.kinds) == 1 or subtypes == [labels.kinds.get(1)]:  # the references say bleed, not which
         subtypes = []
     by_volume = {
         name: [case for case in cases if volume_stratum(case.metrics.reference_ml) == name] for name in VOLUME_STRATA
@@ -167,8 +174,15 @@ def summary_of(cases: list[Case], seed: int) -> Evaluation:
         by_volume={name: group_of(members, seed) for name, members in by_volume.items() if members},
         by_subtype={name: group_of(members, seed) for name, members in by_subtype.items() if members},
         subtype_found={name: share_found(cases, name) for name in subtypes},
+        labels=labels,
         seed=seed,
     )
+
+
+def subtypes_of(cases: Iterable[Case], labels: LabelNames) -> list[str]:
+    """The subtypes that any case has, in the order of their labels."""
+    there = {subtype for case in cases for subtype in case.subtype_ml}
+    return [subtype for subtype in labels.kinds.values() if subtype in there]
 
 
 def group_of(cases: list[Case], seed: int) -> Group:

@@ -131,6 +131,17 @@ def percentile(ascending: np.ndarray, weights: np.ndarray, percent: float) -> fl
     return float(ascending[min(place, len(ascending) - 1)])
 
 
+def require_surface_distance() -> None:
+    """Raises an InputError where the package is not installed."""
+    try:
+        import surface_distance  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "surface distances want the package surface-distance, which is not installed: pip install "
+            "'ICHSegmentation[evaluate]'."
+        ) from None
+
+
 def surface_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> SurfaceDistances:
     """Distances between the surfaces of two bool masks [x, y, z].
 
@@ -142,13 +153,9 @@ def surface_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm:
         areas = [np.ones(int(mask.any())) for mask in (prediction, reference)]
         far = [np.full(len(area), math.inf) for area in areas]
         return SurfaceDistances(far[0], far[1], areas[0], areas[1])
-    try:
-        import surface_distance
-    except ImportError:
-        raise InputError(
-            "surface distances want the package surface-distance, which is not installed: pip install "
-            "'ICHSegmentation[evaluate]'."
-        ) from None
+    require_surface_distance()
+    import surface_distance
+
     with warnings.catch_warnings():  # it asks SciPy by names that SciPy 2 will drop
         warnings.simplefilter("ignore", DeprecationWarning)
         found = surface_distance.compute_surface_distances(reference, prediction, spacing_mm)

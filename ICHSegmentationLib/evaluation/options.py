@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.errors import InputError, require_at_least
 
 if TYPE_CHECKING:
     from ICHSegmentationLib.baselines.system import Budget
@@ -36,6 +36,16 @@ def add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
 
 
+def seed_of(options: argparse.Namespace) -> int:
+    """The seed that was named.
+
+    Raises:
+        InputError: it is negative.
+    """
+    require_at_least(0, {"--seed": options.seed})
+    return int(options.seed)
+
+
 def data_of(options: argparse.Namespace) -> Path:
     """The data set that was named, or a small simulated one, made now if it is not there."""
     if not options.simulate:
@@ -43,7 +53,7 @@ def data_of(options: argparse.Namespace) -> Path:
     from ICHSegmentationLib.evaluation.small_set import SmallSet, write_small_set
 
     folder = options.out / "data"
-    write_small_set(SmallSet(seed=options.seed), folder)
+    write_small_set(SmallSet(seed=seed_of(options)), folder)
     return folder
 
 
@@ -98,7 +108,7 @@ def setting_of(options: argparse.Namespace, training: int, tests: int) -> dict[s
 
     limit = "no limit" if math.isinf(options.minutes) else f"{options.minutes:g} minutes"
     return {
-        "data": "simulated data (evaluation/small_set.py)" if options.simulate else str(options.data),
+        "data": data_in_words(options),
         "cases": f"{training} to train on, {tests} to judge on",
         "budget a system": f"{limit}, steps {options.steps or 'of the paper'}, networks {options.networks or 'all'}",
         "settings that differ": str(options.settings or "none"),
@@ -106,6 +116,16 @@ def setting_of(options: argparse.Namespace, training: int, tests: int) -> dict[s
         "seed": options.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+
+
+def data_in_words(options: argparse.Namespace) -> str:
+    """What was trained or judged on, for tables and figures: whoever sees them must know that heads are simulated."""
+    from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
+
+    if options.data is None:
+        return "simulated data (evaluation/small_set.py)"
+    simulated = (options.data / DESCRIPTION).exists()
+    return f"{options.data.name or options.data}{' (simulated data)' if simulated else ''}"
 
 
 def tell(sentence: str) -> None:

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ICHSegmentationLib.data.folders import image_files, some_of
-from ICHSegmentationLib.data.nnunet import CHANNEL, SUBTYPE_LABELS
+from ICHSegmentationLib.data.nnunet import BACKGROUND, CHANNEL, IGNORE, SUBTYPE_LABELS, labels_of, read_description
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.image_files import SUFFIXES, read_image_file
 
-SUBTYPES = {label: name for name, label in SUBTYPE_LABELS.items() if label}  # labels of a reference with subtypes
+SUBTYPES = {label: name for name, label in SUBTYPE_LABELS.items() if label}  # where no dataset.json names others
 IN_CASE_FOLDER = "segmentation.nii.gz"  # where `ich segment --out CASE` leaves its mask
+
+
+@dataclass(frozen=True)
+class LabelNames:
+    """What the labels of references mean.
+
+    Attributes:
+        kinds: label -> the kind of bleed that it names, ascending.
+        ignored: label of the voxels that count for nothing, neither as bleed nor as none, if there is one.
+    """
+
+    kinds: Mapping[int, str]
+    ignored: int | None = None
+
+    @property
+    def in_reference(self) -> list[int]:
+        """Every label that a reference may hold."""
+        return [0, *self.kinds, *([] if self.ignored is None else [self.ignored])]
+
+    @property
+    def in_prediction(self) -> list[int]:
+        """Every label that a prediction may hold: 1, bleed of whatever kind, is always among them."""
+        return [0, *sorted({1, *self.kinds})]
+
+
+OUR_LABELS = LabelNames(SUBTYPES)
 
 
 @dataclass(frozen=True)
@@ -72,22 +99,59 @@ def in_case_folders(folder: Path) -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(folder.glob(f"*/{IN_CASE_FOLDER}"))}
 
 
-def read_labels(path: Path, ignored: int | None = None) -> tuple[np.ndarray, Volume]:
-    """A mask or subtype map: uint8 labels [x, y, z], and the grid that they lie on; `ignored` is a label, too.
+def labels_beside(references: Path, ignored: int | None = None) -> LabelNames:
+    """The names in the dataset.json that lies beside a folder of references, else our own of 1 to 5.
+
+    Args:
+        references: the folder, e.g. labelsTs.
+        ignored: a label that is to count for nothing, whether dataset.json says so or not.
 
     Raises:
-        InputError: the file cannot be read, or holds something other than the labels 0 to 5.
+        InputError: dataset.json cannot be used, or names another label as the ignored one.
+    """
+    folder = references.resolve().parent
+    labels = labels_in(folder) if (folder / "dataset.json").exists() else OUR_LABELS
+    if ignored is None:
+        return labels
+    if labels.ignored not in (None, ignored):
+        raise InputError(
+            f"{folder}/dataset.json ignores label {labels.ignored}, --ignore names {ignored}; one is wanted."
+        )
+    return LabelNames({label: kind for label, kind in labels.kinds.items() if label != ignored}, ignored)
+
+
+def labels_in(folder: Path) -> LabelNames:
+    """The names in the dataset.json of an nnU-Net raw folder; a part of a region that has no name gets its number."""
+    named, ignored = labels_of(read_description(folder), folder)
+    parts = {name: (value if isinstance(value, tuple) else (value,)) for name, value in named.items()}
+    values = {value for name in parts if name not in (BACKGROUND, IGNORE) for value in parts[name]}
+    kinds = {value: f"label {value}" for value in sorted(values - {0, ignored})}
+    for name, value in parts.items():
+        if len(value) == 1 and value[0] in kinds:
+            kinds[value[0]] = name
+    return LabelNames(kinds, ignored)
+
+
+def read_labels(path: Path, known: Iterable[int]) -> tuple[np.ndarray, Volume]:
+    """A mask or map of kinds: uint8 labels [x, y, z], and the grid that they lie on.
+
+    Args:
+        path: of the file.
+        known: labels that it may hold.
+
+    Raises:
+        InputError: the file cannot be read, or holds another label.
     """
     try:
         volume = read_image_file(path)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
-    known = [0, *SUBTYPES, *([] if ignored is None else [ignored])]
+    known = list(known)
     values = np.unique(volume.hu)
     if strange := [value for value in values.tolist() if value not in known]:
         more = " and more" if len(strange) > 3 else ""
         raise InputError(
-            f"{path} is no mask: it holds {', '.join(f'{value:g}' for value in strange[:3])}{more}; wanted is 0 (no "
-            "bleed) and 1, or 1 to 5 for subtypes."
+            f"{path} is no mask: it holds {', '.join(f'{value:g}' for value in strange[:3])}{more}; wanted are "
+            f"{', '.join(map(str, known))}, 0 for no bleed."
         )
     return volume.hu.astype(np.uint8), volume

@@ -11,9 +11,8 @@ from ICHSegmentationLib.evaluation.figures import bland_altman, dice_by_volume, 
 from ICHSegmentationLib.evaluation.pairs import Pair
 from ICHSegmentationLib.evaluation.statistics import PairedTest
 from ICHSegmentationLib.evaluation.tables import cases_csv
-from ICHSegmentationLib.image_files import whole_or_not_at_all
 from ICHSegmentationLib.report import to_json as json_text
-from ICHSegmentationLib.report import write_text
+from ICHSegmentationLib.staging import whole_or_not_at_all, write_text
 
 
 def write_evaluation(
@@ -23,7 +22,7 @@ def write_evaluation(
 
     The overlays of cases are written where the pairs name their scans.
     """
-    write_text(folder / "evaluation_cases.csv", cases_csv(evaluation.cases))
+    write_text(folder / "evaluation_cases.csv", cases_csv(evaluation))
     write_text(folder / "evaluation.json", json_text(to_json(evaluation, tests)))
     save(bland_altman(evaluation), folder / "evaluation_bland_altman.png")
     save(dice_by_volume(evaluation), folder / "evaluation_dice_by_volume.png")

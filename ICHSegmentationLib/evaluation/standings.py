@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Failure, Standing
 from ICHSegmentationLib.evaluation.evaluate import compare_paired, finite_or_null, to_json
+from ICHSegmentationLib.evaluation.figures import MEASURED, PREDICTED
 from ICHSegmentationLib.evaluation.results import save
 from ICHSegmentationLib.evaluation.statistics import Summary
 from ICHSegmentationLib.report import to_json as json_text
-from ICHSegmentationLib.report import write_text
+from ICHSegmentationLib.staging import write_text
 from ICHSegmentationLib.terminology import DISCLAIMER
 
 HEADINGS = (
@@ -30,12 +32,22 @@ HEADINGS = (
 def write_standings(
     folder: Path, standings: Sequence[Standing], failures: Sequence[Failure], setting: dict[str, Any]
 ) -> None:
-    """Writes `comparison.md`, `.csv`, `.json` and `.png`; `setting` says in words and numbers what was compared."""
+    """Writes `comparison.md`, `.csv`, `.json` and `.png`; `setting` says in words and numbers what was compared.
+
+    Raises:
+        InputError: there are no standings; an earlier table stays.
+    """
+    refuse_none(standings, failures)
     write_text(folder / "comparison.md", markdown(standings, failures, setting))
     write_text(folder / "comparison.csv", as_csv(standings))
     write_text(folder / "comparison.json", json_text(as_json(standings, failures, setting)))
-    if standings:
-        save(standings_figure(standings, setting), folder / "comparison.png")
+    save(standings_figure(standings, setting), folder / "comparison.png")
+
+
+def refuse_none(standings: Sequence[Standing], failures: Sequence[Failure]) -> None:
+    """Raises an InputError where every entrant failed, with the first one's reason."""
+    if not standings:
+        raise InputError(f"none of the {len(failures)} systems could be judged; the first: {failures[0].reason}")
 
 
 def rows(standings: Sequence[Standing]) -> list[list[str]]:
@@ -136,10 +148,10 @@ def standings_figure(standings: Sequence[Standing], setting: dict[str, Any]) -> 
     for place, standing in enumerate(ranked):
         summary = standing.evaluation.overall.metrics["dice"]
         values = standing.evaluation.values("dice")
-        axes.plot(values, np.full(len(values), place), "o", color="#33506b", alpha=0.4, markersize=5)
-        axes.plot([summary.mean], [place], "|", color="#ff5a36", markersize=16, markeredgewidth=2)
+        axes.plot(values, np.full(len(values), place), "o", color=MEASURED, alpha=0.4, markersize=5)
+        axes.plot([summary.mean], [place], "|", color=PREDICTED, markersize=16, markeredgewidth=2)
         if not math.isnan(summary.low):
-            axes.plot([summary.low, summary.high], [place, place], color="#ff5a36", linewidth=2)
+            axes.plot([summary.low, summary.high], [place, place], color=PREDICTED, linewidth=2)
     axes.set_yticks(range(len(ranked)), [standing.entrant.label for standing in ranked])
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("Dice: cases, mean, 95 % interval of the mean")

@@ -112,13 +112,17 @@ class PairedTest:
     """Two systems on the same cases.
 
     Attributes:
-        pairs: cases for which the metric is finite for both.
-        mean_difference: first minus second.
+        pairs: cases for which the metric is defined for both.
+        infinite: those of them for which it is infinite for one or both.
+        undefined: cases that were left out because it is not defined for one or both.
+        mean_difference: first minus second, over the pairs without an infinite value.
         low, high: its 95 % bootstrap interval.
-        p: of Wilcoxon's signed-rank test, two-sided; 1 if no pair differs.
+        p: of Wilcoxon's signed-rank test over all pairs, two-sided; 1 if no pair differs.
     """
 
     pairs: int
+    infinite: int
+    undefined: int
     mean_difference: float
     low: float
     high: float
@@ -128,20 +132,26 @@ class PairedTest:
 def paired_test(first: Sequence[float], second: Sequence[float], seed: int) -> PairedTest:
     """Compares a metric of two systems, case by case (Wilcoxon 1945; pairs without difference say nothing).
 
+    A pair of which one is infinite differs more than any other, one of which both are does not differ.
+
     Raises:
         InputError: the two have different numbers of cases.
     """
     if len(first) != len(second):
         raise InputError(f"a paired test wants the same cases twice; found {len(first)} and {len(second)}.")
     a, b = np.asarray(first, float), np.asarray(second, float)
-    both = np.isfinite(a) & np.isfinite(b)
-    difference = a[both] - b[both]
-    if len(difference) == 0:
-        return PairedTest(0, math.nan, math.nan, math.nan, math.nan)
+    defined = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[defined], b[defined]
+    undefined = len(first) - len(a)
+    if len(a) == 0:
+        return PairedTest(0, 0, undefined, math.nan, math.nan, math.nan, math.nan)
+    different = a != b  # infinity equals infinity
+    p = float(stats.wilcoxon(a[different] - b[different]).pvalue) if different.any() else 1.0
+    finite = np.isfinite(a) & np.isfinite(b)
+    difference = a[finite] - b[finite]
+    mean = float(difference.mean()) if len(difference) else math.nan
     low, high = bootstrap_interval(difference, seed)
-    different = difference[difference != 0]
-    p = float(stats.wilcoxon(different).pvalue) if len(different) else 1.0
-    return PairedTest(len(difference), float(difference.mean()), low, high, p)
+    return PairedTest(len(a), int((~finite).sum()), undefined, mean, low, high, p)
 
 
 def volume_stratum(volume_ml: float) -> str:

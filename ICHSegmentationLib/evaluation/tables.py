@@ -6,8 +6,7 @@ import csv
 import io
 import math
 
-from ICHSegmentationLib.evaluation.evaluate import METRICS, Case, Evaluation, Group
-from ICHSegmentationLib.evaluation.pairs import SUBTYPES
+from ICHSegmentationLib.evaluation.evaluate import METRICS, Evaluation, Group, subtypes_of
 from ICHSegmentationLib.evaluation.statistics import Agreement, PairedTest, Summary
 from ICHSegmentationLib.terminology import DISCLAIMER
 
@@ -70,22 +69,25 @@ def paired_in_words(tests: dict[str, PairedTest], other: str) -> str:
             lines.append(f"{heading:12s}no case has it for both")
             continue
         interval = "" if math.isnan(test.low) else f"{test.low:+.3f} to {test.high:+.3f}"
-        lines.append(
-            f"{heading:12s}{test.mean_difference:+12.3f}   {interval:18s} p = {test.p:.3g}, {test.pairs} pairs"
-        )
+        words = f"{heading:12s}{test.mean_difference:+12.3f}   {interval:18s} p = {test.p:.3g}, {test.pairs} pairs"
+        if test.infinite:
+            words += f", {test.infinite} of them infinite: ranked beyond the others, not in the mean"
+        if test.undefined:
+            words += f", {test.undefined} not defined and left out"
+        lines.append(words)
     return "\n".join(lines)
 
 
-def cases_csv(cases: list[Case]) -> str:
+def cases_csv(evaluation: Evaluation) -> str:
     """A row a case: metrics, volumes, lesions, and of each subtype its volume and the share found."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    subtypes = [name for name in SUBTYPES.values() if any(name in case.subtype_ml for case in cases)]
+    subtypes = subtypes_of(evaluation.cases, evaluation.labels)
     of_subtypes = [f"{name}_{what}" for name in subtypes for what in ("ml", "share_found")]
     counts = ("lesions", "lesions_found", "false_lesions")
     volumes = ("reference_ml", "predicted_ml", "volume_error_ml")
     writer.writerow(["case", *METRICS, *volumes, *counts, *of_subtypes, "note"])
-    for case in cases:
+    for case in evaluation.cases:
         values = [getattr(case.metrics, name) for name in (*METRICS, *volumes, *counts)]
         for name in subtypes:
             values += [case.subtype_ml.get(name, 0.0), case.subtype_found.get(name, math.nan)]

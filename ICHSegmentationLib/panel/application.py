@@ -9,6 +9,8 @@ from typing import Any
 
 import slicer
 import slicer.util
+import vtk
+from slicer.i18n import tr as _
 
 from ICHSegmentationLib.errors import InputError
 
@@ -69,14 +71,14 @@ def export_dicom_seg(segmentation: Any, volume: Any, folder: Path) -> None:
     """
     plugins = getattr(slicer.modules, "dicomPlugins", {})
     if "DICOMSegmentationPlugin" not in plugins:
-        raise InputError("DICOM SEG export needs the extension QuantitativeReporting; install it first.")
+        raise InputError(_("DICOM SEG export needs the extension QuantitativeReporting; install it first."))
     if not volume.GetAttribute("DICOM.instanceUIDs"):
-        raise InputError("DICOM SEG refers to the CT's DICOM images; this volume was not loaded from DICOM.")
+        raise InputError(_("DICOM SEG refers to the CT's DICOM images; this volume was not loaded from DICOM."))
     plugin = plugins["DICOMSegmentationPlugin"]()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     exportables = plugin.examineForExport(hierarchy.GetItemByDataNode(segmentation))
     if not exportables:
-        raise InputError("Slicer's plugin finds nothing to export: images of the CT are missing in its database.")
+        raise InputError(_("Slicer's plugin finds nothing to export: images of the CT are missing in its database."))
     for exportable in exportables:
         exportable.directory = str(folder)
     if problem := plugin.export(exportables):
@@ -91,3 +93,11 @@ def python_of_slicer() -> str:
 def application_name() -> str:
     """Slicer and its version."""
     return f"Slicer {getattr(slicer.app, 'applicationVersion', '')}".strip()
+
+
+def names_in_scene() -> list[str]:
+    """How patients, studies, scans and what belongs to them are called in the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    return [hierarchy.GetItemName(items.GetId(index)) for index in range(items.GetNumberOfIds())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ICHSegmentationLib.batch import Batch, Case, Settings
+from ICHSegmentationLib.batch import Batch, Case, Row, Settings
 from ICHSegmentationLib.batch_files import find_cases
 from ICHSegmentationLib.errors import ICHError, InputError, sentence
 from ICHSegmentationLib.panel.application import dicom_tag
-from ICHSegmentationLib.panel.batch_volumes import volume_cases
-from ICHSegmentationLib.panel.wording import batch_line, batch_result_line
+from ICHSegmentationLib.panel.batch_volumes import VolumeCase, volume_cases
+from ICHSegmentationLib.panel.scene_result import SceneResult
+from ICHSegmentationLib.panel.wording import batch_line, batch_result_line, batch_row_line
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
 POLL_MS = 50
@@ -30,7 +31,13 @@ class BatchSection:
     """
 
     def __init__(
-        self, ui: Any, keeper: WorkerKeeper, settings: Callable[[], Settings], on_change: Callable[[], None]
+        self,
+        ui: Any,
+        keeper: WorkerKeeper,
+        settings: Callable[[], Settings],
+        on_change: Callable[[], None],
+        show_scan: Callable[[Any], None],
+        show_result: Callable[[SceneResult], None],
     ) -> None:
         """Ties the section to its widgets.
 
@@ -39,11 +46,16 @@ class BatchSection:
             keeper: of the worker that single scans are segmented with too.
             settings: what the panel is set to.
             on_change: is called when a batch begins or ends, and when other inputs are chosen.
+            show_scan: shows a volume node in the views.
+            show_result: shows a result in the views, and its card.
         """
         self.ui, self.keeper, self.settings, self.on_change = ui, keeper, settings, on_change
+        self.show_scan, self.show_result = show_scan, show_result
         self.batch: Batch | None = None
+        self.cases: list[Case] = []  # of the batch, in its order, as are the rows of the table
         self.of_volumes = True
         self.left_out: list[str] = []
+        self.told = ""  # of the row that was clicked last
         self.timer = qt.QTimer()
         self.timer.setInterval(POLL_MS)
         self.timer.connect("timeout()", self.on_timer)
@@ -52,7 +64,9 @@ class BatchSection:
         ui.batchFolderRadio.connect("toggled(bool)", self.on_source)
         for edit in (ui.batchInputEdit, ui.batchOutputEdit):
             edit.connect("currentPathChanged(QString)", lambda path: self.on_change())
-        ui.batchFailures.setHorizontalHeaderLabels([_("Scan"), _("Why it failed")])
+        ui.batchTable.setHorizontalHeaderLabels([_("Scan"), _("Result")])
+        for signal in ("cellClicked(int,int)", "cellActivated(int,int)"):  # the second is that of the keyboard
+            ui.batchTable.connect(signal, lambda row, column: self.on_row(row))
         self.on_source(ui.batchFolderRadio.checked)
 
     @property
@@ -66,11 +80,12 @@ class BatchSection:
             self.stop()
             self.show_line(_("Cancelled; what is done is kept. ") + batch_result_line(self.batch))
             return
-        self.show_failures([])
+        self.show_rows([])
+        self.told = ""
         try:
-            cases = self.cases()
+            self.cases = self.chosen_cases()
             out = Path(self.ui.batchOutputEdit.currentPath)
-            self.batch = Batch(cases, out, self.settings(), self.keeper.running, self.ui.batchResumeBox.checked)
+            self.batch = Batch(self.cases, out, self.settings(), self.keeper.running, self.ui.batchResumeBox.checked)
         except ICHError as error:
             self.show_line(sentence(str(error)))
             return
@@ -79,7 +94,7 @@ class BatchSection:
         self.show(self.batch)
         self.on_change()
 
-    def cases(self) -> list[Case]:
+    def chosen_cases(self) -> list[Case]:
         """The scans that were chosen."""
         self.of_volumes, self.left_out = self.ui.batchVolumesRadio.checked, []
         if self.of_volumes:
@@ -109,6 +124,8 @@ class BatchSection:
         self.show(batch)
         if batch.is_over:
             self.stop()
+            if self.of_volumes and len(batch.failures) < len(batch.rows) and not self.told:
+                self.tell(_("Click a scan to see it."))
 
     def stop(self) -> None:
         """Ends a batch, if one runs; the worker ends with a scan that it has."""
@@ -119,31 +136,70 @@ class BatchSection:
         self.ui.batchProgressBar.visible = False
         self.on_change()
 
+    def forget_volumes(self) -> None:
+        """Ends a batch of volumes and its table: the scene goes, and another may give their names to others."""
+        if self.of_volumes:
+            self.stop()
+            self.cases, self.told = [], ""
+            self.show_rows([])
+
     # ---- what is shown
 
     def show(self, batch: Batch) -> None:
         self.ui.batchProgressBar.value = round(1000 * batch.fraction)
         self.show_line(batch_line(batch))
-        self.show_failures(batch.failures)
+        self.show_rows(batch.rows.values())
 
     def show_line(self, line: str) -> None:
         if self.left_out:
             line += " " + _("Left out, as they are no CT: {names}.").format(names=", ".join(self.left_out))
+        if self.told:
+            line += "\n" + self.told
         self.ui.batchLabel.text = line
         self.ui.batchLabel.visible = bool(line)
         self.ui.batchCopyButton.visible = self.batch is not None
 
-    def show_failures(self, rows: list[Any]) -> None:
-        table = self.ui.batchFailures
-        if table.rowCount != len(rows):
-            table.setRowCount(len(rows))
-            for number, row in enumerate(rows):
-                for column, text in enumerate((row.scan, sentence(row.problem))):
-                    item = qt.QTableWidgetItem(text)
-                    item.setToolTip(text)
-                    table.setItem(number, column, item)
-            table.resizeRowsToContents()
+    def show_rows(self, rows: Iterable[Row]) -> None:
+        """A line a scan, as they come; those of a new batch take the place of the last one's."""
+        table, rows = self.ui.batchTable, list(rows)
+        if len(rows) < table.rowCount:
+            table.setRowCount(0)
+        for number in range(table.rowCount, len(rows)):
+            row = rows[number]
+            table.setRowCount(number + 1)
+            for column, text in enumerate((row.scan, batch_row_line(row))):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                font = item.font()
+                font.setBold(row.state == "failed")
+                item.setFont(font)
+                table.setItem(number, column, item)
+            table.resizeRowToContents(number)
         table.visible = bool(rows)
+
+    def on_row(self, number: int) -> None:
+        """Shows a scan that is through: in the views, and its result as if it had been segmented alone."""
+        if self.batch is None or number >= len(self.cases):
+            return
+        case, row = self.cases[number], self.batch.rows[self.cases[number].name]
+        told = f"{row.scan}: {sentence(row.problem)}" if row.state == "failed" else ""
+        try:
+            if isinstance(case, VolumeCase):
+                self.show_scan(case.node())
+                if row.state == "done":
+                    self.show_result(case.result())
+            elif row.state == "done":
+                told = _("The results of {name} are files, in {folder}.")
+                told = told.format(name=row.scan, folder=self.batch.folder / row.scan)
+        except ICHError as error:
+            told = sentence(str(error))
+        self.tell(told)
+
+    def tell(self, text: str) -> None:
+        """Says something about the rows, behind where the batch stands."""
+        self.told = text
+        if self.batch is not None:
+            self.show_line(batch_line(self.batch))
 
     def show_state(self, why_not: str) -> None:
         """Offers the run, or says why it is not to be had: for another reason, or because something is to be chosen."""

@@ -10,8 +10,9 @@ import slicer.util
 
 from ICHSegmentationLib.batch import Request
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.mrml import TagValue, add_segmentation
+from ICHSegmentationLib.mrml import TagValue
 from ICHSegmentationLib.panel.handover import Handover, fingerprint_of
+from ICHSegmentationLib.panel.scene_result import SceneResult, add_result, all_results, result_of
 from ICHSegmentationLib.worker_process import WorkerProcess
 
 INPUT_ATTRIBUTE = "ICHSegmentation.Input"  # of a segmentation: the fingerprint of the volume it was made from
@@ -19,27 +20,46 @@ AIR_HU = -200.0  # a CT of a head shows air around it
 
 
 class VolumeCase:
-    """A volume node; its result is a segmentation node beside it. (A result is of the volume as it was sent.)"""
+    """A volume node; its result goes into the scene beside it. (A result is of the volume as it was sent.)"""
 
     def __init__(self, name: str, node: Any, tag_value: TagValue | None) -> None:
         self.name, self.volume_id, self.tag_value = name, node.GetID(), tag_value
         self.handover: Handover | None = None
+        self.segmentation_id = ""  # of the result, once this batch has made it
 
     def node(self) -> Any:
         found = slicer.mrmlScene.GetNodeByID(self.volume_id)
         if found is None:
-            raise InputError("the volume was removed from the scene before its turn came.")
+            raise InputError("the volume was removed from the scene.")
         return found
 
     def fingerprint(self) -> str:
         return fingerprint_of(self.node())
 
     def has_result(self, fingerprint: str) -> bool:
-        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-        return any(
-            node.GetAttribute(INPUT_ATTRIBUTE) == fingerprint and node.GetNodeReferenceID(role) == self.volume_id
-            for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-        )
+        return self.earlier_result(fingerprint) is not None
+
+    def earlier_result(self, fingerprint: str) -> SceneResult | None:
+        """What an earlier batch found on this volume as it was then."""
+        for result in all_results():
+            segmentation = result.segmentation
+            if segmentation.GetAttribute(INPUT_ATTRIBUTE) == fingerprint and result.scan.GetID() == self.volume_id:
+                return result
+        return None
+
+    def result(self) -> SceneResult:
+        """The result, of this batch or of the one that it passed the volume over for.
+
+        Raises:
+            InputError: result or volume were removed from the scene.
+        """
+        if self.segmentation_id:
+            found = result_of(slicer.mrmlScene.GetNodeByID(self.segmentation_id))
+        else:
+            found = self.earlier_result(self.fingerprint())
+        if found is None:
+            raise InputError("the result was removed from the scene; run the batch again.")
+        return found
 
     def request(self, worker: WorkerProcess) -> Request:
         self.handover = Handover(self.node(), worker, self.tag_value)
@@ -48,8 +68,10 @@ class VolumeCase:
     def take(self, statistics: dict[str, Any]) -> None:
         assert self.handover is not None
         answer = self.handover.answer()
-        node = add_segmentation(answer.volume, answer.mask, f"{answer.volume.GetName()} hemorrhage")
-        node.SetAttribute(INPUT_ATTRIBUTE, self.handover.fingerprint)
+        result = add_result(answer.volume, answer.mask, answer.probability, statistics)
+        result.segmentation.SetAttribute(INPUT_ATTRIBUTE, self.handover.fingerprint)
+        result.segmentation.SetDisplayVisibility(False)  # until it is chosen: the views show another head
+        self.segmentation_id = result.segmentation.GetID()
 
     def clear(self) -> None:
         if self.handover is not None:

@@ -21,6 +21,8 @@ from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.mrml import TagValue, linear_transform_to_world, matrix_of, volume_of_node
 from ICHSegmentationLib.worker_process import WorkerProcess
 
+SAME_PLACE_MM = 1e-5
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -92,7 +94,11 @@ class Handover:
 
 
 def fingerprint_of(node: Any) -> str:
-    """SHA-256 of a volume node's voxels and of where they lie in the world."""
+    """SHA-256 of a volume node's voxels and of where they lie in the world; the same after saving and loading.
+
+    A file brings a matrix back but for its last bits, so steps are hashed. Their borders lie a third of a step beside
+    what can be written in few digits or as a binary fraction, as spacings usually can.
+    """
     digest = hashlib.sha256()
     if node.GetImageData() is not None:
         array = slicer.util.arrayFromVolume(node)
@@ -100,5 +106,6 @@ def fingerprint_of(node: Any) -> str:
         digest.update(array.tobytes())
     to_world = linear_transform_to_world(node)
     placed = matrix_of(node.GetIJKToRASMatrix)
-    digest.update((placed if to_world is None else to_world @ placed).tobytes())
+    matrix = placed if to_world is None else to_world @ placed
+    digest.update(np.floor(matrix / SAME_PLACE_MM + 1 / 3).astype(np.int64).tobytes())
     return digest.hexdigest()

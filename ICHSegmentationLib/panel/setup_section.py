@@ -17,10 +17,10 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ICHSegmentationLib.bundle import read_manifest
+from ICHSegmentationLib.diagnosis import diagnosis
 from ICHSegmentationLib.errors import ICHError, InputError, sentence
 from ICHSegmentationLib.installation import (
     Installation,
-    diagnostics,
     forget_what_was_looked_up,
     look,
     name_of,
@@ -28,7 +28,7 @@ from ICHSegmentationLib.installation import (
     set_up_lines,
     torch_range,
 )
-from ICHSegmentationLib.panel.application import application_name
+from ICHSegmentationLib.panel.application import application_name, names_in_scene
 from ICHSegmentationLib.worker_keeper import WorkerKeeper
 
 POLL_MS = 100
@@ -131,8 +131,8 @@ class SetupSection:
         slicer.app.clipboard().setText(self.diagnostics([] if worker is None else worker.last_lines))
 
     def diagnostics(self, details: Iterable[str]) -> str:
-        """What a bug report needs: this set-up, and then `details`."""
-        return diagnostics(self.installation, self.device(), application_name(), details)
+        """What a bug report needs: this set-up, and then `details` without what names a scan."""
+        return diagnosis(self.installation, self.device(), application_name(), details, names_in_scene())
 
     # ---- what the user wants
 

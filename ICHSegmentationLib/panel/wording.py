@@ -6,8 +6,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ICHSegmentationLib.batch import TABLE, Batch
+from ICHSegmentationLib.batch import TABLE, Batch, Row
 from ICHSegmentationLib.errors import sentence
+from ICHSegmentationLib.panel.finding_wording import headline
 
 
 def duration(seconds: float) -> str:
@@ -50,3 +51,12 @@ def batch_result_line(batch: Batch) -> str:
         line += _(", {count} failed").format(count=len(batch.failures))
     line += _(". Table: {path}").format(path=batch.folder / TABLE)
     return f"{sentence(batch.problem)} {line}" if batch.problem else line
+
+
+def batch_row_line(row: Row) -> str:
+    """What came of one scan of a batch."""
+    if row.state == "failed":
+        return sentence(row.problem)
+    assert row.volume_ml is not None
+    assert row.lesions is not None
+    return headline(row.volume_ml, row.lesions)

@@ -15,21 +15,21 @@ from ICHSegmentationLib.simulation.anatomy import Anatomy, anatomy_from_labels
 logger = logging.getLogger(__name__)
 
 
-def load_anatomies(label_maps: Path, cache: Path) -> list[Anatomy]:
-    """The heads of a folder of label maps, in the order of their names; measured once, then kept in `cache`."""
-    return [load_anatomy(file, cache) for file in label_map_files(label_maps)]
-
-
 def label_map_files(folder: Path) -> list[Path]:
     """The label maps of a folder, in the order of their names.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none.
     """
     files = sorted(path for path in folder.glob("*") if is_image_file(path))
     if not files:
         raise InputError(f"{folder} holds no label maps (NIfTI, NRRD or MetaImage).")
     return files
+
+
+def load_anatomies(label_maps: Path, cache: Path) -> list[Anatomy]:
+    """The heads of a folder of label maps, in the order of their names; measured once, then kept in `cache`."""
+    return [load_anatomy(file, cache) for file in label_map_files(label_maps)]
 
 
 def load_anatomy(file: Path, cache: Path) -> Anatomy:

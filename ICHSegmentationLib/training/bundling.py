@@ -17,6 +17,8 @@ LICENCE = "Apache-2.0"
 
 def bundle_runs(runs: list[Path], folder: Path, name: str, version: str, threshold: float, trained_on: str) -> str:
     """Writes the kept weights of several runs of one network as a bundle; returns its SHA-256."""
+    if not 0 < threshold < 1:
+        raise InputError(f"the threshold must lie between 0 and 1; found {threshold}.")
     configs, weights, steps = [], [], []
     for run in runs:
         kept, step = kept_weights(run)

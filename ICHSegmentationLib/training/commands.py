@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import sys
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.errors import InputError, StoppedError, require_at_least
 from ICHSegmentationLib.staging import Staging
 
 if TYPE_CHECKING:
@@ -89,6 +88,8 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     if options.replay is not None:
         run_replay(options)
         return
+    require_at_least(1, {"--cases": options.cases})
+    require_at_least(0, {"--first": options.first, "--seed": options.seed})
     claim_for_simulation(options.out, options.label_maps, options.seed)
     anatomies = load_anatomies(options.label_maps, cache=options.out / "anatomies")
     numbers = range(options.first, options.first + options.cases)
@@ -138,7 +139,9 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.training.processes import joined_processes, own_device
     from ICHSegmentationLib.training.train import train
 
-    config = chosen_config(options)
+    config = wished_config(options)
+    if not options.minutes > 0:
+        raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     device = own_device(pick_device(options.device))
     with joined_processes(device) as processes:
         if not processes.is_first:
@@ -158,20 +161,11 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
             print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
 
 
-def chosen_config(options: argparse.Namespace) -> TrainingConfig:
+def wished_config(options: argparse.Namespace) -> TrainingConfig:
     """The preset's configuration, what the file changes, what the options change."""
-    from ICHSegmentationLib.training.train import TrainingConfig
-    from ICHSegmentationLib.unet import PRESETS
+    from ICHSegmentationLib.training.train import chosen_config
 
-    if options.preset not in PRESETS:
-        raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {options.preset!r}.")
-    config = TrainingConfig(PRESETS[options.preset])
-    if options.config is not None:
-        try:
-            values = json.loads(options.config.read_text())
-            config = TrainingConfig.from_json({**config.to_json(), **values})
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    config = chosen_config(options.preset, options.config)
     names = ("member", "seed", "steps", "batches_per_step", "precision")
     wishes = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     config = dataclasses.replace(config, **wishes)
@@ -234,8 +228,8 @@ def simulated_cases(
     from ICHSegmentationLib.training.simulating import Simulators
 
     pool, seed, count = pool_beside(options, options.simulate), options.simulation_seed, options.cases
-    if min(count, options.workers) < 1:
-        raise InputError(f"--cases and --workers must be 1 or more; found {count} and {options.workers}.")
+    require_at_least(1, {"--cases": count, "--workers": options.workers})
+    require_at_least(0, {"--simulation-seed": seed})
     claim_for_simulation(pool, options.simulate, seed)
     load_anatomies(options.simulate, cache=pool / "anatomies")
     anatomies = sorted((pool / "anatomies").glob("*.npz"))

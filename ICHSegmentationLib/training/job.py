@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import platform
@@ -25,7 +24,7 @@ from typing import Any
 
 import torch
 
-from ICHSegmentationLib.errors import ICHError, InputError
+from ICHSegmentationLib.errors import ICHError, InputError, require_at_least
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.cases import cases_of
@@ -33,10 +32,10 @@ from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pack_weights, unpack_runs
 from ICHSegmentationLib.training.loop import Progress, Sitting
 from ICHSegmentationLib.training.packing import LabelledHead, measured_heads, unpack_heads
-from ICHSegmentationLib.training.pool import claim, simulate_pool
-from ICHSegmentationLib.training.train import TrainingConfig, train
+from ICHSegmentationLib.training.pool import case_folder, claim, simulate_pool
+from ICHSegmentationLib.training.train import TrainingConfig, chosen_config, train
 from ICHSegmentationLib.training.trial import summary, tried
-from ICHSegmentationLib.unet import PRESETS, EquivariantUNet
+from ICHSegmentationLib.unet import EquivariantUNet
 
 logger = logging.getLogger("job")
 
@@ -79,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, required=True, help="for everything; end well before the lease does")
     parser.add_argument("--members", type=int, nargs="+", required=True, help="trained in turn, equally long")
     parser.add_argument("--resume", type=Path, help="runs.zip of an earlier lease")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="compact")
+    parser.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
     parser.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig")
     parser.add_argument("--cases", type=int, default=600, help="to train on (default: 600)")
     parser.add_argument("--held-out", type=int, default=3, help="heads to test on (default: 3, the last ones)")
@@ -90,16 +89,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def job_of(options: argparse.Namespace) -> Job:
-    config = TrainingConfig(PRESETS[options.preset])
-    if options.config is not None:
-        try:
-            values = json.loads(options.config.read_text())
-            config = TrainingConfig.from_json({**config.to_json(), **values})
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{options.config} is no training configuration: {error}.") from None
+    config = chosen_config(options.preset, options.config)
     config.check()
-    if min(options.cases, options.test_cases, options.held_out) < 1 or options.minutes <= 0:
-        raise InputError("--cases, --test-cases, --held-out must be 1 or more, --minutes above 0.")
+    require_at_least(1, {"--cases": options.cases, "--test-cases": options.test_cases, "--held-out": options.held_out})
+    require_at_least(0, {"--members": min(options.members), "--simulation-seed": options.simulation_seed})
+    if not options.minutes > 0:
+        raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     members = tuple(dict.fromkeys(options.members))
     return Job(
         config, members, options.cases, options.held_out, options.test_cases, options.simulation_seed, options.minutes
@@ -161,7 +156,7 @@ def simulated_pools(
                 raise InputError(
                     f"half of the {job.minutes:g} minutes went into simulation; ask for fewer than {job.cases} cases."
                 )
-        pools.append([pool / f"case_{number:06d}" for number in range(count)])
+        pools.append([case_folder(pool, number) for number in range(count)])
         logger.info("%d %s simulated after %.0f s", count, name, deadline.elapsed_s)
     return pools[0], pools[1]
 

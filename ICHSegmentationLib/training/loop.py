@@ -23,9 +23,10 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.staging import write_json
+from ICHSegmentationLib.staging import told_as_output_error, write_json
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System, load_run, save_run
 from ICHSegmentationLib.training.journal import Journal
+from ICHSegmentationLib.training.precision import PRECISIONS, flushed_denormals, refuse_unsafe_convolutions
 from ICHSegmentationLib.training.prefetch import Prefetch
 from ICHSegmentationLib.training.processes import Processes, joined_processes
 from ICHSegmentationLib.training.stopping import StopSignals
@@ -34,7 +35,6 @@ __all__ = ["LoopConfig", "Progress", "Sitting", "System", "train_system"]
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = ("float32", "bfloat16")
 CONFIG = "config.json"
 
 
@@ -122,7 +122,9 @@ def train_system(
         sitting: how long, how often to save, whether to resume.
 
     Raises:
-        InputError: `folder` holds a run that is not to be resumed, or one with other settings.
+        InputError: `folder` holds a run that is not to be resumed, or one with other settings; or the precision is
+            unsafe here, see `precision.refuse_unsafe_convolutions`.
+        OutputError: `folder` cannot be written to.
     """
     device = next(system.network.parameters()).device
     with flushed_denormals(), joined_processes(device) as processes, StopSignals() as signals:
@@ -163,20 +165,6 @@ def train_system(
     return run
 
 
-@contextmanager
-def flushed_denormals() -> Iterator[None]:
-    """Vanishing gradients of certain voxels would make CPU steps four times slower.
-
-    The processor's setting is given back: with it, SciPy's KDTree recurses without end.
-    """
-    were_flushed = bool(np.nextafter(0.0, 1.0) * np.float64(1) == 0)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(were_flushed)
-
-
 def begin(system: System, described: dict[str, Any], folder: Path, resume: bool, processes: Processes) -> Run:
     """A fresh run, or the one of the folder's checkpoint."""
     described = json.loads(json.dumps(described))
@@ -202,7 +190,8 @@ def begin(system: System, described: dict[str, Any], folder: Path, resume: bool,
     processes.from_first_(system.network.state_dict().values())
     if not processes.is_first:
         return run
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_as_output_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_json(path, described)
     return run
 
@@ -254,6 +243,7 @@ def backward(system: System, config: LoopConfig, batches: Prefetch, step: int, p
         torch.manual_seed(seed_of(config.seed, step * count + share))  # for dropout
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             loss = system.loss(batch) * (processes.count / count)
+        refuse_unsafe_convolutions(loss)
         loss.backward()
         total += loss.detach()
     if processes.count > 1:

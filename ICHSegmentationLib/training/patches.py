@@ -69,18 +69,32 @@ def cut(
     return hu, torch.from_numpy(np.array(case.label[box])).to(device)
 
 
-def patch_corner(case: StoredCase, size: Size, on_bleed: bool, rng: np.random.Generator) -> tuple[int, int, int]:
-    shape = case.hu.shape
-    if on_bleed:
-        label = np.asarray(case.label)
-        kinds = [kind for kind in np.unique(label) if kind not in (0, IGNORED)]
-        if kinds:  # a small bleed beside a large one is as likely to be seen
-            bleed = np.flatnonzero(label == kinds[int(rng.integers(len(kinds)))])
-            centre = np.unravel_index(int(bleed[rng.integers(len(bleed))]), shape)
-            x, y, z = (
-                int(np.clip(middle - side // 2, 0, max(0, full - side)))
-                for middle, side, full in zip(centre, size, shape, strict=True)
-            )
-            return x, y, z
+def patch_corner(case: StoredCase, size: Size, on_bleed: bool, rng: np.random.Generator) -> Size:
+    """First voxel of a patch, centred on bleed as far as the edge allows if it is to be and there is any."""
+    bleed = one_kind_of_bleed(np.asarray(case.label), rng) if on_bleed else ()
+    if len(bleed):
+        return corner_about(int(bleed[rng.integers(len(bleed))]), case.hu.shape, size)
+    return corner_anywhere(case.hu.shape, size, rng)
+
+
+def one_kind_of_bleed(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flat indices of one subtype's voxels: a small bleed beside a large one is as likely to be seen."""
+    marked = np.flatnonzero(label != 0)  # few: what follows looks at no others
+    codes = label.reshape(-1)[marked]
+    kinds = [kind for kind in np.flatnonzero(np.bincount(codes)) if kind != IGNORED]
+    return marked[codes == kinds[int(rng.integers(len(kinds)))]] if kinds else marked[:0]
+
+
+def corner_about(voxel: int, shape: tuple[int, ...], size: Size) -> Size:
+    """First voxel of a patch centred on the voxel of that flat index, as far as the edge allows."""
+    x, y, z = (
+        int(np.clip(middle - side // 2, 0, max(0, full - side)))
+        for middle, side, full in zip(np.unravel_index(voxel, shape), size, shape, strict=True)
+    )
+    return x, y, z
+
+
+def corner_anywhere(shape: tuple[int, ...], size: Size, rng: np.random.Generator) -> Size:
+    """First voxel of a patch that lies anywhere."""
     x, y, z = (int(rng.integers(0, max(0, full - side) + 1)) for full, side in zip(shape, size, strict=True))
     return x, y, z

@@ -8,8 +8,6 @@ its name only when complete, so several processes may write and read one pool. `
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ import torch
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import Case, CaseParameters, simulate
-from ICHSegmentationLib.staging import write_json
+from ICHSegmentationLib.staging import whole_folder, write_json
 
 UNTOLD = 6  # label of bleed whose subtype nobody told
 POOL = "pool.json"
@@ -39,17 +37,10 @@ class StoredCase:
 
 def store(folder: Path, hu: np.ndarray, label: np.ndarray, description: dict[str, Any]) -> None:
     """Writes a case; `folder` exists afterwards with all of it, from here or from another process."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    np.save(partial / "hu.npy", hu.astype(np.int16))
-    np.save(partial / "label.npy", label.astype(np.uint8))
-    (partial / "case.json").write_text(json.dumps(description))
-    try:
-        partial.rename(folder)
-    except OSError:
-        if not (folder / "case.json").exists():
-            raise
-        shutil.rmtree(partial)
+    with whole_folder(folder) as partial:
+        np.save(partial / "hu.npy", np.ascontiguousarray(hu, np.int16))
+        np.save(partial / "label.npy", np.ascontiguousarray(label, np.uint8))  # so bleed is quickly found in it
+        (partial / "case.json").write_text(json.dumps(description))
 
 
 def write_case(case: Case, folder: Path) -> None:

@@ -9,13 +9,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.errors import InputError, require_at_least
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
@@ -25,7 +25,7 @@ from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
 from ICHSegmentationLib.training.patches import Batch, draw_patches
 from ICHSegmentationLib.training.processes import own_device
 from ICHSegmentationLib.training.validation import Validation
-from ICHSegmentationLib.unet import EquivariantUNet, UNetConfig
+from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 
 logger = logging.getLogger(__name__)
 
@@ -91,11 +91,11 @@ class TrainingConfig:
         self.loop()
         if self.loss not in LOSSES:
             raise InputError(f"the loss must be one of {', '.join(LOSSES)}; found {self.loss!r}.")
-        least = {"steps": 1, "batches_per_step": 1, "patches_per_step": 1, "validate_every": 1, "member": 0}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise InputError(f"{name} must be {value} or more; found {getattr(self, name)}.")
-        if not self.patch_sizes or min(min(size) for size in self.patch_sizes) < 1:
+        counts = ("steps", "batches_per_step", "patches_per_step", "validate_every")
+        require_at_least(1, {name: getattr(self, name) for name in counts})
+        require_at_least(0, {"member": self.member, "seed": self.seed})
+        sides = [side for size in self.patch_sizes for side in size]
+        if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
             raise InputError(f"patch_sizes must name at least one size in whole voxels; found {self.patch_sizes}.")
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +103,11 @@ class TrainingConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingConfig:
+        """The configuration of `to_json`; raises TypeError or ValueError for what cannot be one."""
+        for name, kind in get_type_hints(cls).items():
+            allowed = float | int if kind is float else kind
+            if name in values and name not in ("network", "patch_sizes") and not isinstance(values[name], allowed):
+                raise TypeError(f"{name} must be of the type {getattr(kind, '__name__', kind)}; found {values[name]!r}")
         network = UNetConfig.from_json(values["network"])
         patch_sizes = tuple((x, y, z) for x, y, z in values["patch_sizes"])
         return cls(**{**values, "network": network, "patch_sizes": patch_sizes})
@@ -110,6 +115,23 @@ class TrainingConfig:
     def learning_rate_at(self, step: int) -> float:
         share = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps))) if self.decay else 1.0
         return self.learning_rate * share
+
+
+def chosen_config(preset: str, file: Path | None) -> TrainingConfig:
+    """A preset's configuration, and what a JSON file changes of it.
+
+    Raises:
+        InputError: there is no such preset, or the file is no such JSON.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"the preset must be one of {', '.join(PRESETS)}; found {preset!r}.")
+    config = TrainingConfig(PRESETS[preset])
+    if file is None:
+        return config
+    try:
+        return TrainingConfig.from_json({**config.to_json(), **json.loads(file.read_text())})
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file} is no training configuration: {error}.") from None
 
 
 def train(

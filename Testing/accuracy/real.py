@@ -17,6 +17,7 @@ from real_slices import SHARED_DATA, SLICE_MM, RealSlice, load_real_slices
 from scipy import ndimage
 
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
+from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.inference import segment
 from ICHSegmentationLib.volume import as_volume, read_volume
 
@@ -36,10 +37,6 @@ def threshold_rival(hu: np.ndarray, pixel_mm: float, threshold_hu: float) -> np.
     smooth = ndimage.gaussian_filter(hu, 0.7 / pixel_mm)
     dense = (smooth > threshold_hu) & brain & (smooth < 95)
     return ndimage.binary_opening(dense, iterations=max(1, round(0.8 / pixel_mm)))
-
-
-def dice(found: np.ndarray, true: np.ndarray) -> float:
-    return float(2 * (found & true).sum() / max(1, found.sum() + true.sum()))
 
 
 def score(name: str, found: list[np.ndarray], slices: list[RealSlice]) -> dict:

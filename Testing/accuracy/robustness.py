@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
+from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.inference import segment
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import IGNORED, Case, CaseParameters, simulate
@@ -79,9 +80,7 @@ def dice_of(
         spacing = (x, y, z)
     found = segment(as_volume(hu, spacing), ensemble, quality).mask
     counted = label != IGNORED
-    true = (label > 0) & counted
-    found = found & counted
-    return float(2 * (true & found).sum() / max(1, true.sum() + found.sum()))
+    return dice(found & counted, (label > 0) & counted)
 
 
 def quarter_turns() -> list[Callable[[np.ndarray], np.ndarray]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
+from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.inference import segment
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.training.pool import case_folders, read_case
@@ -36,7 +37,7 @@ def judge(folder: Path, ensemble: Ensemble, quality: str) -> dict:
         "spacing_mm": list(case.spacing_mm),
         "true_ml": true_ml,
         "found_ml": float(found.sum()) * voxel_ml,
-        "dice": float(2 * (true & found).sum() / max(1, true.sum() + found.sum())),
+        "dice": dice(found, true),
         "in_range": low <= true_ml <= high,
     }
 

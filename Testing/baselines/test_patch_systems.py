@@ -56,6 +56,7 @@ def test_a_system_trains_and_predicts_on_the_scans_own_voxels(
         assert probability.dtype == np.float32
         assert 0 <= probability.min() < probability.max() <= 1
         assert predictor.mask(volume).dtype == bool
+        np.testing.assert_array_equal(predictor.mask(volume, probability), predictor.mask(volume))
 
 
 def sagittal(volume: Volume) -> Volume:

@@ -8,15 +8,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ICHSegmentationLib.baselines.tiled import TiledPredictor
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import LabelledScan
+from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.image_files import read_image_file
 
 SMALL = {"width": 2, "levels": 1, "diameter": 1, "training": {"patch": [8, 8, 4], "networks": 1}}
 
 
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[Volume]:
+    """The volumes that networks were asked about, in their order."""
+    volumes: list[Volume] = []
+    probability = TiledPredictor.probability
+
+    def noted(predictor: TiledPredictor, volume: Volume) -> np.ndarray:
+        volumes.append(volume)
+        return probability(predictor, volume)
+
+    monkeypatch.setattr(TiledPredictor, "probability", noted)
+    return volumes
+
+
 def test_a_system_is_trained_and_its_masks_lie_on_the_scans_own_voxels(
-    raw: Path, scans: list[LabelledScan], tmp_path: Path, capsys: pytest.CaptureFixture
+    raw: Path, scans: list[LabelledScan], predicted: list[Volume], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "small.json").write_text(json.dumps(SMALL))
     run, out = str(tmp_path / "run"), tmp_path / "out"
@@ -25,6 +41,7 @@ def test_a_system_is_trained_and_its_masks_lie_on_the_scans_own_voxels(
     assert "Group-convolutional U-Net" in capsys.readouterr().out
     assert main(["predict", "gcnn", run, str(raw / "imagesTr"), "--out", str(out), "--probabilities"]) == 0
     assert "Research use only" in capsys.readouterr().out
+    assert len(predicted) == len(scans)  # once each, though their probabilities are written too
     assert sorted(path.name for path in out.iterdir()) == sorted(
         f"{scan.name}{part}.nii.gz" for scan in scans for part in ("", "_probability")
     )

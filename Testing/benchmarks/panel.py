@@ -71,9 +71,9 @@ def clicked(panel: Any) -> dict[str, Any]:
 
     panel.ui.segmentButton.click()
     slicer.app.wait_until(lambda: panel.logic.job is None, LONGEST_WAIT_S)
-    if panel.found is None:
+    if panel.result.found is None:
         sys.exit(panel.ui.problemLabel.text)
-    return panel.found.statistics
+    return panel.result.found.statistics
 
 
 def bare_library_s(volume: Any) -> float:

@@ -9,18 +9,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from stand_ins import CATALOGUE
 
+from ICHSegmentationLib.baselines.cases import prepare_cases
+from ICHSegmentationLib.baselines.preparation import densities
+from ICHSegmentationLib.baselines.runs import merged
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import read_raw
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.evaluation.child import find_system, merged
-from ICHSegmentationLib.evaluation.comparison import Spent, alone
-from ICHSegmentationLib.evaluation.split import split_of
+from ICHSegmentationLib.evaluation.child import find_system
+from ICHSegmentationLib.evaluation.jobs import Spent, alone
+from ICHSegmentationLib.evaluation.split import link_cases, split_of
+from ICHSegmentationLib.image_files import write_image_file
+from ICHSegmentationLib.volume import as_volume
 
 pytest.importorskip("surface_distance", reason="surface-distance is not installed (pip install '.[evaluate]')")
 
@@ -64,6 +71,9 @@ def test_all_systems_appear_in_one_table_of_one_command(
     assert (out / "comparison.json").read_text() == before
     assert main([*command(raw, out), "--seed", "1"]) == 2
     assert "holds other cases" in capsys.readouterr().err
+    assert main([*command(raw, out), "--steps", "8"]) == 2
+    assert "was begun with steps 7 and 8 is wanted now" in capsys.readouterr().err
+    assert (out / "comparison.json").read_text() == before  # the finished table stays
 
 
 def test_a_system_that_fails_is_named_and_does_not_stop_the_others(
@@ -80,6 +90,65 @@ def test_a_system_that_fails_is_named_and_does_not_stop_the_others(
     assert [system["entrant"]["label"] for system in values["systems"]] == ["upper"]
     assert values["systems"][0]["entrant"]["settings"] == {"threshold_hu": 60}
     assert values["failed"][0]["label"] == "everywhere"
+
+
+def test_where_all_systems_fail_nothing_is_written(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, out = tmp_path / "settings.json", tmp_path / "out"
+    settings.write_text('{"upper": {"fails": true}}')
+    assert main(command(raw, out, "--settings", str(settings), "--systems", "upper")) == 2
+    assert "none of the 1 systems could be judged; the first: " in capsys.readouterr().err
+    assert not list(out.glob("comparison.*"))
+
+
+def test_minutes_of_an_earlier_sitting_are_taken_off_once(raw: Path, tmp_path: Path) -> None:
+    settings, out = tmp_path / "settings.json", tmp_path / "out"
+    settings.write_text('{"upper": {"stops_after_minutes": 4}}')
+    arguments = command(raw, out, "--settings", str(settings), "--systems", "upper", "--minutes", "10")
+    assert main(arguments) == 2  # stopped
+    assert main(arguments) == 0
+    assert [each["minutes"] for each in trainings(out, "upper")] == [pytest.approx(6)]
+
+
+def other_grid(raw: Path, held_out: str) -> None:
+    label = as_volume(np.zeros((24, 24, 24), np.uint8), (3.0, 3.0, 3.2))
+    write_image_file(raw / "labelsTr" / f"{held_out}.nii.gz", label.hu.astype(np.uint8), label.affine, {})
+
+
+def strange_label(raw: Path, held_out: str) -> None:
+    label = as_volume(np.full((24, 24, 24), 9, np.uint8), (3.0, 3.0, 3.0))
+    write_image_file(raw / "labelsTr" / f"{held_out}.nii.gz", label.hu.astype(np.uint8), label.affine, {})
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(other_grid, "lie on different grids"), (strange_label, "it holds 9")])
+def test_test_cases_that_cannot_be_judged_are_refused_before_anything_trains(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path, str], None], said: str
+) -> None:
+    held_out = split_of(raw, tmp_path / "first", 0.25, seed=0).tests[0].case
+    spoil(raw, held_out)
+    assert main(command(raw, tmp_path / "out")) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out" / "upper").exists()
+
+
+def test_a_missing_package_is_told_before_anything_trains(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "surface_distance", None)
+    assert main(command(raw, tmp_path / "out")) == 2
+    assert "surface-distance, which is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "upper").exists()
+
+
+def test_a_run_is_not_judged_on_cases_that_it_was_trained_on(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, run = read_raw(raw), tmp_path / "runs" / "upper"
+    prepare_cases(dataset, run / "cases", densities)
+    assert main(command(raw, tmp_path / "out", "--systems", "upper", "--runs", str(run.parent))) == 2
+    held_out = split_of(raw, tmp_path / "again", 0.25, seed=0).tests[0].case
+    assert f"was trained on {held_out}, on which it would be judged" in capsys.readouterr().err
 
 
 def test_finished_runs_are_judged_without_training(
@@ -125,6 +194,9 @@ def test_two_comparisons_do_not_work_on_one_system_at_a_time(tmp_path: Path) -> 
     with alone(mark):
         assert mark.read_text() == str(os.getpid())
     assert not mark.exists()
+    mark.write_text("")
+    with pytest.raises(InputError, match="holds '' and no process number"), alone(mark):
+        pass
 
 
 def test_sittings_add_up() -> None:
@@ -157,6 +229,39 @@ def test_a_share_of_the_cases_is_held_out_by_the_seed(raw: Path, tmp_path: Path)
         split_of(raw, tmp_path / "c", 1.0, seed=0)
 
 
+def grouped(raw: Path, groups: dict[str, str]) -> None:
+    (raw / "groups.json").write_text(json.dumps(groups))
+
+
+def test_cases_of_one_head_stay_on_one_side_and_are_known_as_such(raw: Path, tmp_path: Path) -> None:
+    grouped(raw, {"case_0": "a", "case_1": "b", "case_2": "a", "case_3": "b"})
+    for seed in range(4):
+        split = split_of(raw, tmp_path / str(seed), 0.25, seed)  # one of four cases, but heads are not parted
+        held_out = {test.case for test in split.tests}
+        assert held_out in ({"case_0", "case_2"}, {"case_1", "case_3"})
+        assert held_out.isdisjoint(split.training)
+        linked = read_raw(split.training_data).cases
+        assert len({case.group for case in linked}) == 1  # so that no system parts them to validate
+    grouped(raw, {"case_0": "a", "case_2": "b"})
+    with pytest.raises(InputError, match="other cases than are wanted now, or other groups"):
+        link_cases(read_raw(raw), read_raw(raw).cases[:2], tmp_path / "0" / "training_data")
+    grouped(raw, dict.fromkeys([f"case_{number}" for number in range(4)], "a"))
+    with pytest.raises(InputError, match=r"leaves 4 to judge on and 0 to train on.*heads: 1"):
+        split_of(raw, tmp_path / "one", 0.25, seed=0)
+
+
+def test_own_test_cases_of_heads_that_are_trained_on_are_refused(raw: Path, tmp_path: Path) -> None:
+    for part in ("images", "labels"):
+        (raw / f"{part}Ts").mkdir()
+        for file in (raw / f"{part}Tr").glob("case_0*"):
+            (raw / f"{part}Ts" / file.name.replace("case_0", "held")).write_bytes(file.read_bytes())
+    grouped(raw, {"held": "head 7", "case_1": "head 7"})
+    with pytest.raises(InputError, match=r"held in .* and case_1 in labelsTr are of one head \(head 7\)"):
+        split_of(raw, tmp_path, 0.5, seed=0)
+    grouped(raw, {"held": "head 8", "case_1": "head 7"})
+    assert len(split_of(raw, tmp_path, 0.5, seed=0).tests) == 1
+
+
 def test_settings_change_level_by_level() -> None:
     assert merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 4}}) == {"a": 1, "b": {"c": 2, "d": 4}}
     system = find_system(CATALOGUE, "upper", {"threshold_hu": 61.0})
@@ -170,6 +275,9 @@ def test_settings_change_level_by_level() -> None:
         (["--systems", "upper,upper"], "named once"),
         (["--catalogue", "nowhere:systems"], "is no catalogue"),
         (["--steps", "0"], "steps must be 1 or more"),
+        (["--seed", "-1"], "seed must be 0 or more; found -1"),
+        (["--test-share", "nan"], "must lie between 0 and 1; found nan"),
+        (["--minutes", "nan"], "minutes of training must be more than 0"),
         (["--settings", "missing.json"], "is no settings file"),
         (["--data", "nowhere"], "nowhere is no nnU-Net raw data set"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.evaluation.evaluate import evaluate, to_json
-from ICHSegmentationLib.evaluation.pairs import SUBTYPES, find_pairs
+from ICHSegmentationLib.evaluation.pairs import SUBTYPES, find_pairs, labels_in
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.volume import as_volume
@@ -100,6 +100,47 @@ def test_subtypes_count_as_bleed_and_make_strata(study: Path) -> None:
 
 def test_references_that_say_bleed_only_make_no_strata_of_subtypes(study: Path) -> None:
     assert evaluate(find_pairs(study / "pred", study / "ref")).by_subtype == {}
+
+
+def test_ignored_voxels_count_for_nothing_in_figures_and_pictures(study: Path) -> None:
+    labels = block(2, 10)
+    labels[10:14] = 9  # where half of the prediction "half" lies
+    write(study / "ref" / "half.nii.gz", labels)
+    assert run(study, "--ignore", "9", "--images", str(study / "images")) == 0
+    rows = csv.DictReader((study / "out" / "evaluation_cases.csv").read_text().splitlines())
+    half = next(row for row in rows if row["case"] == "half")
+    assert float(half["predicted_ml"]) == pytest.approx(4 * 10 * 4 * 0.02)
+    assert (study / "out" / "evaluation_overlays.png").stat().st_size > 1000
+
+
+def named(study: Path, labels: dict[str, object]) -> None:
+    (study / "dataset.json").write_text(json.dumps({"labels": labels}))
+
+
+def test_a_dataset_json_beside_the_references_names_their_labels(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = block(2, 10, label=7)
+    labels[16:18, 4:14, 2:6], labels[20:22] = 3, 8
+    write(study / "ref" / "perfect.nii.gz", labels)
+    named(study, {"background": 0, "bleed": 1, "epidural": 3, "cortical": 7, "ignore": 8})
+    assert run(study) == 0
+    assert "epidural" in capsys.readouterr().out
+    values = json.loads((study / "out" / "evaluation.json").read_text())
+    assert values["share_of_subtype_found"] == {"bleed": 0.5, "epidural": 0.0, "cortical": 1.0}
+    assert (study / "out" / "evaluation_cases.csv").read_text().splitlines()[0].count("epidural") == 2
+    assert run(study, "--ignore", "7", "--overwrite") == 2
+    assert "ignores label 8, --ignore names 7" in capsys.readouterr().err
+
+
+def test_parts_of_regions_are_named_by_the_region_of_their_own(tmp_path: Path) -> None:
+    named(tmp_path, {"background": 0, "bleed": [1, 2, 3], "ventricles": [2], "rim": 3})
+    assert labels_in(tmp_path).kinds == {1: "label 1", 2: "ventricles", 3: "rim"}
+
+
+def test_a_negative_seed_is_one_sentence(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(study, "--seed", "-1") == 2
+    assert "seed must be 0 or more; found -1" in capsys.readouterr().err
 
 
 def test_the_labels_of_subtypes_are_the_simulators() -> None:

@@ -15,21 +15,32 @@ from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.comparison import Standing
+from ICHSegmentationLib.evaluation.evaluate import evaluate_case, summary_of
 from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, head_mask, reliability
 from ICHSegmentationLib.evaluation.experiments.rotation import (
     PLANES,
+    cube_side_mm,
+    in_cubes,
     largest_change,
     mean_dice,
     quarter_turned,
+    resampling_weights,
     rotated,
     rotation_experiment,
     shifted,
 )
 from ICHSegmentationLib.evaluation.experiments.sample_size import powers_of_two
 from ICHSegmentationLib.evaluation.experiments.spacing import at_spacing, spacing_experiment
-from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_variants
+from ICHSegmentationLib.evaluation.experiments.trained import PREDICTION_JOB, held_out_pairs, labelled_pairs, scans_of
+from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_figure, kernel_variants
+from ICHSegmentationLib.evaluation.jobs import Spent
 from ICHSegmentationLib.evaluation.metrics import dice
+from ICHSegmentationLib.evaluation.pairs import OUR_LABELS
+from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.inference import volume_of
+from ICHSegmentationLib.regular import RegularGrid
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import as_volume
 
 SYSTEMS = {"everywhere": Threshold(Settings()), "upper": UpperHalf(Settings())}
@@ -98,6 +109,69 @@ def test_the_scan_to_compare_with_keeps_as_much_noise_as_turned_ones() -> None:
     assert kept[1] == pytest.approx(kept[0], rel=0.06)
 
 
+def test_thick_slices_become_cubes_about_the_same_middle_and_of_the_same_volume() -> None:
+    scan = anisotropic()
+    cubes = in_cubes(scan)
+    side = cube_side_mm(scan.volume)
+    assert cubes.volume.spacing_mm == pytest.approx((side,) * 3, rel=1e-9)
+    assert cubes.volume.hu.size == pytest.approx(scan.volume.hu.size, rel=0.05)
+    middles = [v.to_ras_mm((np.array([v.hu.shape]) - 1) / 2)[0] for v in (scan.volume, cubes.volume)]
+    assert middles[0] == pytest.approx(middles[1])
+    assert volume_of(cubes.label, cubes.volume) == pytest.approx(volume_of(scan.label, scan.volume), rel=0.05)
+    assert cubes.volume.hu.mean() == pytest.approx(scan.volume.hu.mean(), abs=10)
+    assert in_cubes(SCAN) is SCAN
+
+
+def test_a_slope_stays_one_whether_voxels_grow_or_shrink() -> None:
+    for new in (0.7, 1.0, 2.6):
+        weights = resampling_weights(21, 1.0, new)
+        places = (np.arange(len(weights)) - (len(weights) - 1) / 2) * new + 10
+        assert len(weights) == round(21 / new)
+        assert weights.sum(axis=1) == pytest.approx(1)
+        assert weights[1:-1] @ np.arange(21.0) == pytest.approx(places[1:-1], abs=0.04)
+
+
+class UpperSlices(Threshold):
+    """Sees only the upper half of the slices of the grid that networks see."""
+
+    def probability(self, volume: Volume) -> np.ndarray:
+        grid = RegularGrid(volume)
+        seen = np.zeros(grid.size, np.float32)
+        seen[:, :, grid.size[2] // 2 :] = 1
+        return super().probability(volume) * grid.back(seen)
+
+
+def test_turns_of_thick_slices_are_not_undone_by_stacking_them_again() -> None:
+    coarse = at_spacing(scan_with_ball("high", middle=(0.0, 0.0, 5.0)), (3.0, 3.0, 9.0))
+    system = {"slices": UpperSlices(Settings())}
+    views = [quarter_turned(coarse, PLANES["coronal"], quarters) for quarters in range(4)]
+    found = [dice(system["slices"].mask(view.volume), view.label > 0) for view in views]
+    assert sorted(found[1::2]) == pytest.approx(sorted(found[::2]), abs=1e-3)  # as if it lay up or down, never aside
+    turns = rotation_experiment(system, [coarse], [90.0], ["coronal"])
+    assert turns[0].dice > 0.85
+    assert turns[1].dice == pytest.approx(2 / 3, abs=0.1)  # half of the ball
+
+
+def test_scans_to_judge_on_are_those_that_were_held_out(raw: Path, tmp_path: Path) -> None:
+    job = tmp_path / "runs" / "upper" / PREDICTION_JOB
+    for jobs in ([], [job]):
+        with pytest.raises(InputError, match="nothing tells which of its cases the systems were not trained on"):
+            held_out_pairs(raw, jobs)
+    write_json(job, {"scans": {"case_1": "x", "case_3": "x"}})
+    other = tmp_path / "runs" / "everywhere" / PREDICTION_JOB
+    write_json(other, {"scans": {"case_3": "x"}})
+    assert [scan.name for scan in scans_of(raw, held_out_pairs(raw, [job, other]), None)] == ["case_3"]
+    write_json(other, {"scans": {"case_9": "x"}})
+    with pytest.raises(InputError, match="held none of the cases"):
+        held_out_pairs(raw, [other])
+    with pytest.raises(InputError, match="--cases must be 1 or more; found 0"):
+        scans_of(raw, held_out_pairs(raw, [job]), 0)
+    assert len(labelled_pairs(raw)) == 4
+    for part in ("images", "labels"):
+        (raw / f"{part}Tr").rename(raw / f"{part}Ts")
+    assert len(held_out_pairs(raw, [])) == 4
+
+
 def test_calibration_of_known_bins_is_known() -> None:
     found = reliability(np.array([0.05, 0.05, 0.95, 0.95, 1.0]), np.array([0, 1, 1, 1, 1]))
     assert found.voxels.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 3]
@@ -157,8 +231,27 @@ def test_variants_change_the_network_and_keep_the_rest() -> None:
     assert kernels[0].label == "width-4-kernel-3mm"
     assert kernels[0].settings["network"]["diameters_mm"] == [3.0, 6.0, 12.0]
     assert kernels[0].settings["network"]["irreps_levels"][0] == "4x0e+2x1e+1x2e"
+    for factors, widths, said in (
+        ([float("nan")], [4], "above 0; found nan"),
+        ([1.0], [0], "--widths must be 1 or more; found 0"),
+    ):
+        with pytest.raises(InputError, match=said):
+            kernel_variants(network, settings, factors, widths)
     assert powers_of_two(10) == [2, 4, 8]
     assert powers_of_two(16) == [2, 4, 8, 16]
+
+
+def test_kernels_of_one_width_make_a_line_of_the_figure() -> None:
+    network = {"irreps_levels": ["8x0e+4x1e+2x2e"] * 3, "diameters_mm": [5.0, 10.0, 20.0]}
+    entrants = kernel_variants(network, {}, factors=[0.6, 1.0, 1.4], widths=[4, 8])
+    ball = SCAN.label > 0
+    evaluation = summary_of(
+        [evaluate_case("ball", ball, SCAN.label, SCAN.volume.spacing_mm, OUR_LABELS)], 0, OUR_LABELS
+    )
+    standings = [Standing(entrant, evaluation, 1000, None, Spent(), 0.0) for entrant in entrants]
+    lines = [container.lines[0] for container in kernel_figure(standings, "").axes[0].containers]
+    assert [list(line.get_xdata()) for line in lines] == [[3.0, 5.0, 7.0]] * 2
+    assert all(list(line.get_ydata()) == [1.0] * 3 for line in lines)
 
 
 def test_experiments_on_finished_runs_are_one_command_each(
@@ -171,6 +264,8 @@ def test_experiments_on_finished_runs_are_one_command_each(
     assert main(["experiment", "rotation", *on_runs, "--step", "90", "--out", str(tmp_path / "rotation")]) == 0
     assert "+0.000 at quarter turns\n" in capsys.readouterr().out
     values = json.loads((tmp_path / "rotation" / "experiment_rotation.json").read_text())
+    trained_on = json.loads((runs / "upper" / "run" / "trainings.jsonl").read_text())["cases"]
+    assert {turn["case"] for turn in values["turns"]}.isdisjoint(trained_on)
     assert abs(values["largest_change_of_mean_dice"]["upper"]["at_quarter_turns"]) > 0.5
     assert (tmp_path / "rotation" / "experiment_rotation.png").stat().st_size > 1000
     spacing = ["--spacings", "3x3x3", "6x6x6", "--out", str(tmp_path / "spacing")]
@@ -183,3 +278,5 @@ def test_experiments_on_finished_runs_are_one_command_each(
     assert "holds no run of unet" in capsys.readouterr().err
     assert main(["experiment", "spacing", *on_runs, "--spacings", "3x3", "--out", str(tmp_path / "s")]) == 2
     assert "three numbers of mm" in capsys.readouterr().err
+    assert main(["experiment", "spacing", *on_runs, "--spacings", "nanx3x3", "--out", str(tmp_path / "s")]) == 2
+    assert "three numbers of mm above 0" in capsys.readouterr().err

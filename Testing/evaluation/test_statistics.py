@@ -68,10 +68,33 @@ def test_the_paired_test_is_scipys_on_the_pairs_that_differ() -> None:
     assert paired_test(second, first, seed=0).p == pytest.approx(found.p)
 
 
-def test_systems_that_do_not_differ_have_p_1_and_infinite_pairs_are_left_out() -> None:
+def test_systems_that_do_not_differ_have_p_1() -> None:
     assert paired_test([1.0, 2.0], [1.0, 2.0], seed=0).p == 1
-    assert paired_test([1.0, math.inf], [2.0, 3.0], seed=0).pairs == 1
-    assert paired_test([math.inf], [math.inf], seed=0).pairs == 0
+    found = paired_test([math.inf, 2.0], [math.inf, 2.0], seed=0)
+    assert (found.p, found.pairs, found.infinite, found.mean_difference) == (1, 2, 1, 0)
+
+
+def test_an_infinite_distance_counts_as_the_worst_and_is_told() -> None:
+    first = [*np.arange(10.0, 20.0), math.inf, math.inf]
+    second = [*np.arange(10.0, 20.0) + np.arange(1, 11), 5.0, math.inf]
+    found = paired_test(first, second, seed=0)
+    assert (found.pairs, found.infinite, found.undefined) == (12, 2, 0)
+    assert found.mean_difference == pytest.approx(-5.5)  # of the ten finite pairs
+    ranked = stats.wilcoxon([*-np.arange(1.0, 11), 1000.0])  # the infinite pair outranks all, for the second system
+    assert found.p == pytest.approx(ranked.pvalue)
+    assert found.p > paired_test(first[:10], second[:10], seed=0).p
+
+
+def test_undefined_pairs_are_left_out_and_counted() -> None:
+    found = paired_test([1.0, math.nan, 3.0], [2.0, 2.0, math.nan], seed=0)
+    assert (found.pairs, found.undefined) == (1, 2)
+    assert paired_test([math.nan], [1.0], seed=0).pairs == 0
+    only_infinite = paired_test([math.inf], [1.0], seed=0)
+    assert (only_infinite.pairs, only_infinite.infinite) == (1, 1)
+    assert math.isnan(only_infinite.mean_difference)
+
+
+def test_a_paired_test_wants_the_same_cases() -> None:
     with pytest.raises(InputError, match="found 1 and 2"):
         paired_test([1.0], [1.0, 2.0], seed=0)
 

@@ -83,7 +83,7 @@ def wait_until_computing(panel: Any) -> None:
 
 def settle(panel: Any) -> None:
     """Waits until an edit or a new threshold has been measured."""
-    slicer.app.wait_until(lambda: not panel.edit_timer.active, LONGEST_WAIT_S)
+    slicer.app.wait_until(lambda: not panel.result.edit_timer.active, LONGEST_WAIT_S)
 
 
 def is_shown(widget: Any) -> bool:
@@ -92,7 +92,7 @@ def is_shown(widget: Any) -> bool:
 
 
 def mask(panel: Any) -> np.ndarray:
-    return mask_of(panel.parameters.segmentation, panel.parameters.scan)
+    return mask_of(panel.parameters.segmentation, panel.result.shown.scan)
 
 
 def widgets_below(widget: Any) -> Iterator[Any]:

@@ -97,12 +97,19 @@ def last_message(logic: Any, parameters: Any) -> dict[str, Any]:
     return heard[-1]
 
 
+def result(parameters: Any) -> Any:
+    """The SceneResult that is chosen."""
+    from ICHSegmentationLib.panel.scene_result import result_of
+
+    return result_of(parameters.segmentation)
+
+
 def assert_is(parameters: Any, node: Any, message: dict[str, Any], expected: Segmentation) -> None:
     """What lies in the scene is the library's answer, to the voxel."""
     assert message["message"] == "result", message
     assert 0 < expected.mask.mean() < 0.5
     assert np.array_equal(mask_of(parameters.segmentation, node), expected.mask.T)
-    assert np.array_equal(slicer.util.arrayFromVolume(parameters.probability), expected.probability.T)
+    assert np.array_equal(slicer.util.arrayFromVolume(result(parameters).probability), expected.probability.T)
     assert message["statistics"]["volume_ml"] == pytest.approx(expected.volume_ml)
 
 
@@ -171,10 +178,10 @@ def test_the_real_head_from_dicom_gets_the_librarys_mask_and_volume(
     assert_is(parameters, real_head, message, expected_of_real_head)
     assert message["statistics"]["input"]["tilt_deg"] == pytest.approx(18.5, abs=0.05)
     assert not message["statistics"]["input"]["evenly_spaced"]
-    finding = logic.finding(parameters)
+    finding = logic.result(parameters).finding()
     assert finding.volume_ml == pytest.approx(expected_of_real_head.volume_ml)
-    parameters.edited = True  # measured anew, from the scene
-    assert logic.finding(parameters).volume_ml == pytest.approx(expected_of_real_head.volume_ml)
+    logic.result(parameters).mark_edited(True)  # measured anew, from the scene
+    assert logic.result(parameters).finding().volume_ml == pytest.approx(expected_of_real_head.volume_ml)
 
 
 def test_the_real_head_as_a_plain_volume_gets_the_mask_of_its_own_matrix(
@@ -198,7 +205,7 @@ def done(logic: Any, parameters: Any) -> dict[str, Any]:
 def test_the_table_says_what_the_statistics_say(parameters: Any, done: dict[str, Any]) -> None:
     lesions = done["statistics"]["lesions"]
     assert lesions
-    assert_table(parameters.table, lesions, done["statistics"]["volume_ml"])
+    assert_table(result(parameters).table, lesions, done["statistics"]["volume_ml"])
 
 
 def assert_table(table: Any, lesions: list[dict[str, Any]], volume_ml: float) -> None:
@@ -217,14 +224,14 @@ def test_a_seg_nrrd_of_slicer_is_read_by_the_library_and_by_slicer(
     storage.SetFileName(str(path))
     storage.SetCropToMinimumExtent(False)
     assert storage.WriteData(parameters.segmentation)
-    mask = mask_of(parameters.segmentation, parameters.scan)
+    mask = mask_of(parameters.segmentation, result(parameters).scan)
     read = read_image_file(path)
     voxels = read.to_ras_mm(np.argwhere(read.hu > 0))
-    expected = volume_of_node(parameters.scan).to_ras_mm(np.argwhere(mask.T))
+    expected = volume_of_node(result(parameters).scan).to_ras_mm(np.argwhere(mask.T))
     assert sorted_rows(voxels) == pytest.approx(sorted_rows(expected), abs=2e-3)
     again = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "again")
     assert storage.ReadData(again)
-    assert np.array_equal(mask_of(again, parameters.scan), mask)
+    assert np.array_equal(mask_of(again, result(parameters).scan), mask)
     assert tags_of(again) == SEGMENT_TAGS
 
 
@@ -266,16 +273,16 @@ def test_a_saved_scene_brings_the_whole_result_back(
     tag_value = slicer.dicomDatabase.instanceValue
     assert volume_of_node(node, tag_value).tilt_deg == pytest.approx(18.5, abs=0.05)
     loaded = logic.getParameterNode()
-    assert logic.has_result(loaded)
+    assert logic.result(loaded) is not None
     assert loaded.segmentation.GetID() == segmentation.GetID()
-    assert logic.finding(loaded).volume_ml == pytest.approx(expected_of_real_head.volume_ml)
+    assert logic.result(loaded).finding().volume_ml == pytest.approx(expected_of_real_head.volume_ml)
 
 
 def test_two_runs_give_the_same_voxels_in_nodes_of_their_own(logic: Any, parameters: Any, done: dict[str, Any]) -> None:
     first, statistics = parameters.segmentation, done["statistics"]
-    again = run(logic, parameters, parameters.scan)["statistics"]
+    again = run(logic, parameters, result(parameters).scan)["statistics"]
     assert parameters.segmentation.GetID() != first.GetID()
-    assert np.array_equal(*(mask_of(node, parameters.scan) for node in (first, parameters.segmentation)))
+    assert np.array_equal(*(mask_of(node, result(parameters).scan) for node in (first, parameters.segmentation)))
     assert again["lesions"] == statistics["lesions"]
 
 

@@ -5,7 +5,6 @@ The panel is driven by its widgets, with a real worker, trained weights and the 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,14 +74,14 @@ def test_without_a_volume_the_button_says_what_is_missing(application: Any, load
 def test_segment_gives_a_segmentation_a_table_and_a_card(panel: Any, ct: Any) -> None:
     panel.ui.bundleEdit.text = ""  # the bundled ensemble
     run(panel)
-    statistics = json.loads(panel.parameters.statistics)
+    statistics = panel.result.shown.statistics
     assert statistics["volume_ml"] == pytest.approx(BALL_ML, rel=0.25)
     assert panel.ui.cardLabel.text.count(f"{statistics['volume_ml']:.1f} mL") >= 1
     assert f"over {statistics['bundle']['members']} members<br>" in panel.ui.cardLabel.text
     assert mask(panel).sum() * VOXEL_ML == pytest.approx(statistics["volume_ml"])
-    table = panel.parameters.table
+    table = panel.result.shown.table
     assert slicer.util.arrayFromTableColumn(table, "volume_ml")[0] == pytest.approx(statistics["volume_ml"], abs=0.02)
-    assert panel.parameters.probability.GetHideFromEditors()
+    assert panel.result.shown.probability.GetHideFromEditors()
     assert panel.ui.inputSelector.currentNode() is ct
     assert is_shown(panel.ui.resultBox)
     assert not is_shown(panel.ui.progressBar)
@@ -111,7 +110,7 @@ def test_a_run_shows_stage_member_and_time_left_and_can_be_cancelled(panel: Any)
     assert panel.ui.progressLabel.text == "Cancelled."
     panel.ui.inputSelector.setCurrentNode(slicer.util.getNode("CT head"))
     run(panel)
-    assert panel.logic.has_result(panel.parameters)
+    assert panel.result.shown is not None
 
 
 def big_volume() -> Any:
@@ -137,9 +136,13 @@ def test_a_second_run_makes_a_second_result_with_the_same_worker(segmented: Any)
 
 def test_a_crash_is_told_with_a_diagnosis_and_the_next_click_works(panel: Any) -> None:
     panel.ui.segmentButton.click()
-    panel.logic.keeper.worker.process.kill()
+    worker = panel.logic.keeper.worker
+    worker.last_lines.extend(["<b>first</b>", "the last thing it said"])
+    worker.process.kill()
     wait_for_end(panel)
     assert "ended unexpectedly" in panel.ui.problemLabel.text
+    assert panel.ui.problemLabel.text.endswith("\nthe last thing it said")
+    assert "<b>first</b>\n" in panel.ui.problemLabel.toolTip
     panel.ui.copyDiagnosisButton.click()
     copied = slicer.app.clipboard().text()
     assert "ended unexpectedly" in copied
@@ -148,7 +151,7 @@ def test_a_crash_is_told_with_a_diagnosis_and_the_next_click_works(panel: Any) -
     assert "CT head" not in copied
     run(panel)
     assert not is_shown(panel.ui.problemLabel)
-    assert panel.logic.has_result(panel.parameters)
+    assert panel.result.shown is not None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_what_is_not_a_ct_is_refused_in_words(panel: Any, hu: np.ndarray, told: 
     panel.ui.inputSelector.setCurrentNode(add_volume("picture", hu))
     run(panel)
     assert told in panel.ui.problemLabel.text
-    assert not panel.logic.has_result(panel.parameters)
+    assert panel.result.shown is None
     assert not is_shown(panel.ui.resultBox)
 
 
@@ -194,7 +197,7 @@ def test_another_choice_meanwhile_does_not_move_the_result(panel: Any, ct: Any) 
     other = add_volume("other")
     panel.ui.inputSelector.setCurrentNode(other)
     wait_for_end(panel)
-    assert panel.parameters.scan is ct
+    assert panel.result.shown.scan is ct
     assert panel.ui.scanLabel.text == "CT head"
     assert other.GetDisplayNode() is None  # the blood window is the scan's
 
@@ -209,7 +212,7 @@ def test_a_scene_that_is_closed_meanwhile_ends_the_run(panel: Any, quick_bundle:
     panel.ui.inputSelector.setCurrentNode(add_volume("next"))
     panel.ui.bundleEdit.text = str(quick_bundle)
     run(panel)
-    assert panel.logic.has_result(panel.parameters)
+    assert panel.result.shown is not None
 
 
 def test_a_panel_that_is_left_meanwhile_has_the_result_when_one_comes_back(panel: Any) -> None:
@@ -217,7 +220,7 @@ def test_a_panel_that_is_left_meanwhile_has_the_result_when_one_comes_back(panel
     panel.exit()
     wait_for_end(panel)
     panel.enter()
-    assert panel.logic.has_result(panel.parameters)
+    assert panel.result.shown is not None
     assert is_shown(panel.ui.resultBox)
 
 
@@ -226,10 +229,12 @@ def test_a_volume_under_a_transform_is_measured_where_it_lies(panel: Any, ct: An
     moved[:3, 3] = (5.0, -30.0, 12.0)
     transform = put_under(ct, moved)
     run(panel)
-    assert panel.found.volume_ml == pytest.approx(mask(panel).sum() * VOXEL_ML * 1.1**3)
-    assert panel.found.lesions[0]["centroid_mm_ras"] == pytest.approx(np.array([20, 10, 0]) * 1.1 + moved[:3, 3], abs=4)
+    assert panel.result.found.volume_ml == pytest.approx(mask(panel).sum() * VOXEL_ML * 1.1**3)
+    assert panel.result.found.lesions[0]["centroid_mm_ras"] == pytest.approx(
+        np.array([20, 10, 0]) * 1.1 + moved[:3, 3], abs=4
+    )
     assert panel.parameters.segmentation.GetTransformNodeID() == transform.GetID()
-    assert panel.parameters.probability.GetTransformNodeID() == transform.GetID()
+    assert panel.result.shown.probability.GetTransformNodeID() == transform.GetID()
 
 
 def test_of_a_sequence_the_frame_that_is_shown_is_segmented(panel: Any) -> None:
@@ -247,7 +252,7 @@ def test_of_a_sequence_the_frame_that_is_shown_is_segmented(panel: Any) -> None:
     panel.ui.inputSelector.setCurrentNode(shown)
     panel.ui.segmentButton.click()
     wait_for_end(panel)
-    assert panel.found.volume_ml == pytest.approx(BALL_ML, rel=0.25)
+    assert panel.result.found.volume_ml == pytest.approx(BALL_ML, rel=0.25)
     panel.ui.segmentButton.click()
     browser.SetSelectedItemNumber(0)
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
@@ -256,14 +261,14 @@ def test_of_a_sequence_the_frame_that_is_shown_is_segmented(panel: Any) -> None:
 
 
 def test_a_scene_that_is_loaded_while_the_panel_is_open_brings_its_card_back(segmented: Any, tmp_path: Path) -> None:
-    found = segmented.found.volume_ml
+    found = segmented.result.found.volume_ml
     scene = str(tmp_path / "scene.mrb")
     assert slicer.mrmlScene.WriteToMRB(scene)
     slicer.mrmlScene.Clear()
     assert not is_shown(segmented.ui.resultBox)
     slicer.mrmlScene.ReadFromMRB(scene)
     assert is_shown(segmented.ui.resultBox)
-    assert segmented.found.volume_ml == pytest.approx(found, abs=0.01)
+    assert segmented.result.found.volume_ml == pytest.approx(found, abs=0.01)
     assert segmented.ui.segmentButton.enabled, segmented.ui.segmentButton.toolTip
 
 
@@ -285,7 +290,21 @@ def test_a_result_that_slicer_does_not_take_is_told_and_leaves_the_scene_as_it_w
     before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
     run(panel)
     assert "did not take the mask" in panel.ui.problemLabel.text
-    assert "Traceback" in panel.details
+    assert "Traceback" in panel.run.details
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before
     assert panel.parameters.segmentation is None
     assert panel.ui.segmentButton.text == "Segment"
+
+
+def test_the_self_test_that_ships_passes_and_says_so_where_it_cannot_run(
+    application: Any, load: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ICHSegmentationLib import installation
+
+    module = load(MODULE).module
+    module.runTest()
+    assert slicer.app.shown("delayDisplay") == []
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    monkeypatch.setattr(installation, "installed_version", lambda name: None)
+    module.runTest()
+    assert slicer.app.shown("delayDisplay") == ["Skipped: PyTorch is not installed; open Set-up and click Install."]

@@ -16,7 +16,7 @@ if why_not():
 
 import slicer
 import slicer.util
-from panel_helpers import BALL_ML, HEAD, LONGEST_WAIT_S, MODULE, add_volume, is_shown
+from panel_helpers import BALL_ML, HEAD, LONGEST_WAIT_S, MODULE, add_volume, is_shown, settle
 
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.mrml import mask_of
@@ -40,6 +40,20 @@ def run_batch(panel: Any, out: Path, scans: Path | None = None) -> None:
 def rows(out: Path) -> dict[str, dict[str, str]]:
     with (out / "batch.csv").open(encoding="utf-8", newline="") as file:
         return {row["scan"]: row for row in csv.DictReader(file)}
+
+
+def texts(panel: Any) -> list[tuple[str, str]]:
+    table = panel.ui.batchTable
+    return [(table.item(row, 0).text(), table.item(row, 1).text()) for row in range(table.rowCount)]
+
+
+def click(panel: Any, row: int) -> None:
+    panel.ui.batchTable.cellClicked.emit(row, 0)
+
+
+def in_the_views() -> set[str]:
+    nodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return {slicer.mrmlScene.GetNodeByID(node.GetBackgroundVolumeID()).GetName() for node in nodes}
 
 
 def segmentations() -> list[Any]:
@@ -75,8 +89,11 @@ def test_loaded_cts_get_a_segmentation_each_and_one_table(panel: Any, ct: Any, t
     for node, volume in ((first, ct), (second, twin)):
         assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume
         assert mask_of(node, volume).any()
-    assert panel.ui.batchFailures.rowCount == 1
-    assert panel.ui.batchFailures.item(0, 0).text() == "picture"
+    volume_ml = float(found["CT head"]["volume_ml"])
+    assert texts(panel)[:2] == [(name, f"{volume_ml:.1f} mL") for name in ("CT head", "CT head (2)")]
+    assert texts(panel)[2][0] == "picture"
+    assert "Hounsfield" in texts(panel)[2][1]
+    assert [panel.ui.batchTable.item(row, 0).font().bold() for row in range(3)] == [False, False, True]
     assert "2 of 3 scans are done, 1 failed" in panel.ui.batchLabel.text
     assert "Left out, as they are no CT: MR." in panel.ui.batchLabel.text
     assert picture.GetDisplayNode() is None
@@ -91,6 +108,65 @@ def test_loaded_cts_get_a_segmentation_each_and_one_table(panel: Any, ct: Any, t
     assert len(segmentations()) == 2
 
 
+def test_a_click_on_a_finished_scan_shows_it_as_if_it_had_been_segmented_alone(panel: Any, tmp_path: Path) -> None:
+    without = HEAD.hu.copy()
+    without[without == 70] = 32
+    none, bad = add_volume("no bleed", without), add_volume("picture", abs(HEAD.hu) % 200)
+    run_batch(panel, tmp_path)
+    first, second = segmentations()
+    assert not any(node.GetDisplayVisibility() for node in (first, second))  # the views show who knows which head
+    assert not is_shown(panel.ui.resultBox)
+    assert "Click a scan to see it." in panel.ui.batchLabel.text
+    click(panel, 0)
+    assert "Click a scan" not in panel.ui.batchLabel.text
+    assert panel.ui.scanLabel.text == "CT head"
+    assert f"{panel.result.found.volume_ml:.1f} mL" == texts(panel)[0][1]
+    assert in_the_views() == {"CT head"}
+    assert [bool(node.GetDisplayVisibility()) for node in (first, second)] == [True, False]
+    panel.ui.thresholdSlider.value = 0.2
+    settle(panel)
+    assert "cut at 0.20" in panel.ui.cardLabel.text
+    click(panel, 1)
+    assert panel.ui.inputSelector.currentNode() is none
+    assert panel.result.found.statistics["threshold"] == panel.ui.thresholdSlider.value
+    assert [bool(node.GetDisplayVisibility()) for node in (first, second)] == [False, True]
+    click(panel, 2)  # failed: to be looked at
+    assert in_the_views() == {"picture"}
+    assert panel.ui.inputSelector.currentNode() is bad
+    assert panel.ui.scanLabel.text == "no bleed"
+    assert not any(node.GetDisplayVisibility() for node in (first, second))
+    click(panel, 0)
+    assert "cut at 0.20" in panel.ui.cardLabel.text  # as it was left
+
+
+def test_a_click_on_a_scan_that_was_passed_over_shows_what_the_earlier_batch_found(panel: Any, tmp_path: Path) -> None:
+    run_batch(panel, tmp_path)
+    scene = str(tmp_path / "scene.mrb")
+    assert slicer.mrmlScene.WriteToMRB(scene)
+    options = (panel.ui.deviceEdit.text, panel.ui.bundleEdit.text)
+    slicer.mrmlScene.Clear()
+    assert not is_shown(panel.ui.batchTable)
+    slicer.mrmlScene.ReadFromMRB(scene)
+    panel.ui.deviceEdit.text, panel.ui.bundleEdit.text = options
+    run_batch(panel, tmp_path)
+    assert panel.batch.batch.skipped == ["CT head"]
+    click(panel, 0)
+    assert f"{panel.result.found.volume_ml:.1f} mL" == texts(panel)[0][1]
+    assert panel.ui.thresholdSlider.enabled
+
+
+def test_a_result_of_a_batch_that_was_removed_is_said_to_be_gone(panel: Any, ct: Any, tmp_path: Path) -> None:
+    run_batch(panel, tmp_path)
+    click(panel, 0)
+    panel.ui.undoButton.click()
+    assert segmentations() == []
+    click(panel, 0)
+    assert "The result was removed from the scene; run the batch again." in panel.ui.batchLabel.text
+    slicer.mrmlScene.RemoveNode(ct)
+    click(panel, 0)
+    assert "The volume was removed from the scene." in panel.ui.batchLabel.text
+
+
 def test_a_folder_is_segmented_into_files_and_failures_are_listed(panel: Any, tmp_path: Path) -> None:
     scans, out = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
@@ -99,8 +175,12 @@ def test_a_folder_is_segmented_into_files_and_failures_are_listed(panel: Any, tm
     run_batch(panel, out, scans)
     assert (out / "good.nrrd" / "segmentation.seg.nrrd").is_file()
     assert [row["state"] for row in rows(out).values()] == ["failed", "done"]
-    assert is_shown(panel.ui.batchFailures)
-    assert panel.ui.batchFailures.item(0, 1).text() == "bad.nii.gz is empty (0 bytes)."
+    assert is_shown(panel.ui.batchTable)
+    assert texts(panel)[0] == ("bad.nii.gz", "bad.nii.gz is empty (0 bytes).")
+    click(panel, 0)
+    assert "bad.nii.gz: bad.nii.gz is empty (0 bytes)." in panel.ui.batchLabel.text
+    click(panel, 1)
+    assert f"The results of good.nrrd are files, in {out / 'good.nrrd'}." in panel.ui.batchLabel.text
     assert segmentations() == []
     assert not is_shown(panel.ui.batchProgressBar)
 
@@ -115,6 +195,9 @@ def test_while_a_batch_runs_no_single_scan_does_and_cancel_keeps_what_is_done(pa
     assert is_shown(panel.ui.batchProgressBar)
     slicer.app.wait_until(lambda: len(panel.batch.batch.rows) == 1, LONGEST_WAIT_S)
     assert "Scan 2 of 2: second" in panel.ui.batchLabel.text
+    click(panel, 0)  # what is done can be looked at meanwhile
+    assert panel.ui.scanLabel.text == "CT head"
+    assert panel.batch.is_running
     process = panel.logic.keeper.worker.process
     panel.ui.batchRunButton.click()
     assert process.poll() is not None

@@ -21,7 +21,6 @@ from panel_helpers import HEAD, VOXEL_ML, add_volume, is_shown, mask, run, settl
 
 from ICHSegmentationLib.ensemble import save_bundle
 from ICHSegmentationLib.mrml import mask_of, set_mask
-from ICHSegmentationLib.panel.application import jump_to
 from ICHSegmentationLib.terminology import ALGORITHM_TYPE_TAG, DISCLAIMER, SEGMENT_COLOR_RGB, SEGMENT_TAGS
 
 
@@ -37,7 +36,7 @@ def smaller(panel: Any) -> np.ndarray:
     """Draws over half of the bleed, as a hand would; the mask that is left."""
     left = mask(panel).astype(np.uint8)
     left[: left.shape[0] // 2] = 0
-    set_mask(panel.parameters.segmentation, panel.parameters.scan, left)
+    set_mask(panel.parameters.segmentation, panel.result.shown.scan, left)
     return left
 
 
@@ -59,12 +58,12 @@ def distances_mm(place_mm_ras: list[float]) -> list[float]:
 
 
 def test_the_card_says_volume_range_lesions_and_abc2_with_its_parts(segmented: Any) -> None:
-    lesion, text = segmented.found.lesions[0], segmented.ui.cardLabel.text
-    low, high = segmented.found.statistics["volume_ml_range"]
-    count = len(segmented.found.lesions)
-    assert f"{segmented.found.volume_ml:.1f} mL" in text
+    lesion, text = segmented.result.found.lesions[0], segmented.ui.cardLabel.text
+    low, high = segmented.result.found.statistics["volume_ml_range"]
+    count = len(segmented.result.found.lesions)
+    assert f"{segmented.result.found.volume_ml:.1f} mL" in text
     assert f"{low:.1f} to {high:.1f} mL over 1 member" in text
-    assert f"{count} lesion{'s' * (count > 1)}, the largest {lesion['volume_ml']:.1f} mL" in text
+    assert (f"{count} lesions, the largest {lesion['volume_ml']:.1f} mL" if count > 1 else "<br>1 lesion<br>") in text
     for part in ("abc2_ml", "a_mm", "b_mm", "c_mm"):
         assert f"{lesion[part]:.{int(part == 'abc2_ml')}f}" in text
     assert f"{lesion['slices']} slices" in text
@@ -72,9 +71,11 @@ def test_the_card_says_volume_range_lesions_and_abc2_with_its_parts(segmented: A
 
 
 def test_all_views_jump_to_the_largest_bleed_and_to_a_clicked_lesion(segmented: Any) -> None:
-    place = segmented.found.lesions[0]["centroid_mm_ras"]
+    from ICHSegmentationLib.panel.application import jump_to
+
+    place = segmented.result.found.lesions[0]["centroid_mm_ras"]
     assert max(distances_mm(place)) < 3.0
-    assert segmented.ui.lesionList.count == len(segmented.found.lesions)
+    assert segmented.ui.lesionList.count == len(segmented.result.found.lesions)
     segmented.ui.lesionList.setCurrentRow(0)
     jump_to([0.0, 0.0, -40.0])
     assert max(distances_mm(place)) > 10.0
@@ -109,15 +110,15 @@ def test_no_hemorrhage_is_said_as_such_and_what_is_odd_of_the_scan_warns(panel: 
 
 
 def test_the_threshold_cuts_the_stored_probability_at_once(segmented: Any) -> None:
-    probability = slicer.util.arrayFromVolume(segmented.parameters.probability)
-    before = segmented.found.volume_ml
+    probability = slicer.util.arrayFromVolume(segmented.result.shown.probability)
+    before = segmented.result.found.volume_ml
     segmented.ui.thresholdSlider.value = 0.2
     assert np.array_equal(mask(segmented), probability >= 0.2)
     settle(segmented)
-    assert segmented.found.volume_ml > before
-    threshold = segmented.found.statistics["threshold"]
+    assert segmented.result.found.volume_ml > before
+    threshold = segmented.result.found.statistics["threshold"]
     assert f"cut at 0.20 instead of {threshold:.2f}" in segmented.ui.cardLabel.text
-    assert not segmented.parameters.edited
+    assert not segmented.result.shown.edited
     segmented.ui.thresholdSlider.value = threshold
     settle(segmented)
     assert "over 1 member" in segmented.ui.cardLabel.text
@@ -126,11 +127,11 @@ def test_the_threshold_cuts_the_stored_probability_at_once(segmented: Any) -> No
 def test_an_edit_is_measured_and_said(segmented: Any) -> None:
     left = smaller(segmented)
     settle(segmented)
-    assert segmented.parameters.edited
+    assert segmented.result.shown.edited
     assert "edited by hand" in segmented.ui.cardLabel.text
-    assert segmented.found.volume_ml == pytest.approx(left.sum() * VOXEL_ML)
+    assert segmented.result.found.volume_ml == pytest.approx(left.sum() * VOXEL_ML)
     assert algorithm_type(segmented) == "SEMIAUTOMATIC"
-    table = slicer.util.arrayFromTableColumn(segmented.parameters.table, "volume_ml")
+    table = slicer.util.arrayFromTableColumn(segmented.result.shown.table, "volume_ml")
     assert table[0] == pytest.approx(left.sum() * VOXEL_ML, abs=0.01)
     segmented.ui.copyTextButton.click()
     assert "edited by hand" in slicer.app.clipboard().text()
@@ -142,7 +143,7 @@ def test_an_edit_in_another_module_is_said_when_one_comes_back(segmented: Any) -
     left = smaller(segmented)
     segmented.enter()
     assert "edited by hand" in segmented.ui.cardLabel.text
-    assert segmented.found.volume_ml == pytest.approx(left.sum() * VOXEL_ML)
+    assert segmented.result.found.volume_ml == pytest.approx(left.sum() * VOXEL_ML)
 
 
 def test_a_segment_that_is_taken_away_or_drawn_beside_is_an_edit(segmented: Any) -> None:
@@ -154,11 +155,11 @@ def test_a_segment_that_is_taken_away_or_drawn_beside_is_an_edit(segmented: Any)
     slicer.app.answers["confirmOkCancelDisplay"] = True
     segmented.ui.thresholdSlider.value = 0.3
     settle(segmented)
-    assert segmented.found.volume_ml > 0
+    assert segmented.result.found.volume_ml > 0
 
 
 def test_the_threshold_drops_edits_only_if_the_user_agrees(segmented: Any) -> None:
-    threshold = segmented.parameters.threshold
+    threshold = segmented.result.shown.threshold
     left = smaller(segmented)
     slicer.app.answers["confirmOkCancelDisplay"] = False
     segmented.ui.thresholdSlider.value = 0.2
@@ -166,8 +167,8 @@ def test_the_threshold_drops_edits_only_if_the_user_agrees(segmented: Any) -> No
     assert segmented.ui.thresholdSlider.value == threshold
     slicer.app.answers["confirmOkCancelDisplay"] = True
     segmented.ui.thresholdSlider.value = 0.2
-    assert np.array_equal(mask(segmented), slicer.util.arrayFromVolume(segmented.parameters.probability) >= 0.2)
-    assert not segmented.parameters.edited
+    assert np.array_equal(mask(segmented), slicer.util.arrayFromVolume(segmented.result.shown.probability) >= 0.2)
+    assert not segmented.result.shown.edited
     assert algorithm_type(segmented) == "AUTOMATIC"
 
 
@@ -182,7 +183,7 @@ def test_open_in_segment_editor_hands_over_segmentation_and_ct(segmented: Any, c
 def test_the_report_can_be_copied_as_text_and_as_a_table(segmented: Any) -> None:
     segmented.ui.copyTextButton.click()
     text = slicer.app.clipboard().text()
-    statistics = segmented.found.statistics
+    statistics = segmented.result.found.statistics
     bundle = statistics["bundle"]
     for said in ("CT head", DISCLAIMER, bundle["version"], bundle["sha256"], statistics["device"]):
         assert said in text
@@ -195,7 +196,7 @@ def test_undo_takes_the_last_run_back_in_one_step(segmented: Any, ct: Any) -> No
     first = segmented.parameters.segmentation
     run(segmented)
     smaller(segmented)
-    made = [segmented.parameters.segmentation, segmented.parameters.table, segmented.parameters.probability]
+    made = [segmented.parameters.segmentation, segmented.result.shown.table, segmented.result.shown.probability]
     slicer.app.answers["confirmOkCancelDisplay"] = True
     segmented.ui.undoButton.click()
     assert not any(slicer.mrmlScene.IsNodePresent(node) for node in made)
@@ -221,6 +222,42 @@ def test_a_surface_is_made_only_when_it_is_wanted(segmented: Any) -> None:
     assert surface(node, "Hemorrhage").GetNumberOfPoints() > 100
     segmented.ui.show3DButton.checked = False
     assert not node.GetDisplayNode().GetVisibility3D()
+
+
+def test_an_edit_that_nobody_watched_is_noticed_when_the_result_is_shown_again(segmented: Any) -> None:
+    """A scene can be loaded and edited before this module is opened."""
+    left, result = mask(segmented).astype(np.uint8), segmented.result.shown
+    left[: left.shape[0] // 2] = 0
+    segmented.result.show(None)
+    set_mask(result.segmentation, result.scan, left)
+    assert not result.edited
+    segmented.exit()
+    segmented.enter()
+    assert "edited by hand" in segmented.ui.cardLabel.text
+    assert segmented.result.found.volume_ml == pytest.approx(left.sum() * VOXEL_ML)
+    assert algorithm_type(segmented) == "SEMIAUTOMATIC"
+
+
+def test_a_report_that_is_copied_at_once_after_an_edit_says_what_is_there(segmented: Any) -> None:
+    left = smaller(segmented)
+    segmented.ui.copyTextButton.click()
+    assert "edited by hand" in slicer.app.clipboard().text()
+    assert f"Result: {left.sum() * VOXEL_ML:.1f} mL" in slicer.app.clipboard().text()
+
+
+def test_of_two_results_the_one_of_the_card_is_seen_alone(segmented: Any) -> None:
+    """Heads of two patients lie in the same place: the bleed of one must not be drawn on the other."""
+    first = segmented.parameters.segmentation
+    other = add_volume("other head")
+    segmented.ui.inputSelector.setCurrentNode(other)
+    run(segmented)
+    second = segmented.parameters.segmentation
+    assert [bool(node.GetDisplayVisibility()) for node in (first, second)] == [False, True]
+    segmented.ui.undoButton.click()
+    assert bool(first.GetDisplayVisibility())
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {node.GetBackgroundVolumeID() for node in composites} == {segmented.result.shown.scan.GetID()}
+    assert segmented.ui.scanLabel.text == "CT head"
 
 
 # ---- DICOM SEG
@@ -284,8 +321,8 @@ def test_the_segment_says_what_it_is_and_that_a_program_made_it(segmented: Any) 
     reference = segmented.parameters.segmentation.GetNodeReference(
         slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     )
-    assert reference is segmented.parameters.scan
-    assert mask_of(segmented.parameters.segmentation, segmented.parameters.scan).any()
+    assert reference is segmented.result.shown.scan
+    assert mask_of(segmented.parameters.segmentation, segmented.result.shown.scan).any()
 
 
 EDEMA = (
@@ -301,7 +338,7 @@ def draw_segment(panel: Any, name: str, terminology: str, drawn: np.ndarray) -> 
     if terminology:
         segmentation.GetSegmentation().GetSegment(identifier).SetTag("TerminologyEntry", terminology)
     slicer.util.updateSegmentBinaryLabelmapFromArray(
-        drawn.astype(np.uint8), segmentation, identifier, panel.parameters.scan
+        drawn.astype(np.uint8), segmentation, identifier, panel.result.shown.scan
     )
 
 
@@ -312,25 +349,25 @@ def far_block(panel: Any) -> np.ndarray:
 
 
 def test_a_segment_that_says_it_is_something_else_is_not_counted_as_bleed(segmented: Any) -> None:
-    before = segmented.found.volume_ml
+    before = segmented.result.found.volume_ml
     draw_segment(segmented, "Edema", EDEMA, far_block(segmented))
     settle(segmented)
-    assert segmented.found.volume_ml == pytest.approx(before, abs=0.01)
+    assert segmented.result.found.volume_ml == pytest.approx(before, abs=0.01)
 
 
 def test_a_second_segment_of_bleed_is_counted_named_and_stays_when_the_threshold_moves(segmented: Any) -> None:
-    before, block = segmented.found.volume_ml, far_block(segmented)
+    before, block = segmented.result.found.volume_ml, far_block(segmented)
     draw_segment(segmented, "Left one", "", block)
     settle(segmented)
-    assert segmented.found.volume_ml == pytest.approx(before + block.sum() * VOXEL_ML, rel=1e-3)
+    assert segmented.result.found.volume_ml == pytest.approx(before + block.sum() * VOXEL_ML, rel=1e-3)
     assert "2 segments together: Hemorrhage, Left one" in segmented.ui.cardLabel.text
     slicer.app.answers["confirmOkCancelDisplay"] = True
-    threshold = segmented.parameters.threshold
+    threshold = segmented.result.shown.threshold
     for value in (0.3, threshold):
         segmented.ui.thresholdSlider.value = value
         settle(segmented)
         assert "edited by hand" in segmented.ui.cardLabel.text
-    assert segmented.found.volume_ml == pytest.approx(before + block.sum() * VOXEL_ML, rel=1e-3)
+    assert segmented.result.found.volume_ml == pytest.approx(before + block.sum() * VOXEL_ML, rel=1e-3)
 
 
 def test_undo_asks_before_it_removes_what_was_drawn_by_hand(segmented: Any) -> None:
@@ -342,3 +379,16 @@ def test_undo_asks_before_it_removes_what_was_drawn_by_hand(segmented: Any) -> N
     slicer.app.answers["confirmOkCancelDisplay"] = True
     segmented.ui.undoButton.click()
     assert segmented.parameters.segmentation is None
+
+
+def test_what_the_plugin_did_not_expect_is_told_in_a_window(
+    segmented: Any, plugin: Any, ct: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: Any, exportables: list[Any]) -> str:
+        raise KeyError("no such tag")
+
+    ct.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    monkeypatch.setattr(plugin, "export", breaks)
+    export(segmented, str(tmp_path))
+    assert "DICOM SEG could not be written." in slicer.app.shown("errorDisplay")[0]
+    assert isinstance(slicer.app.errors.pop(), KeyError)  # the console has it too

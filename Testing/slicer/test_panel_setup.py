@@ -189,3 +189,22 @@ def test_diagnostics_say_what_a_bug_report_needs_and_no_name_of_a_scan(panel: An
         assert said in text
     assert "CT head" not in text
     assert is_shown(panel.ui.copyDiagnosticsButton)
+
+
+def test_diagnostics_hold_nothing_of_a_scan_even_if_the_worker_said_it(panel: Any, ct: Any) -> None:
+    ct.SetName("Müller^Hans 1950")
+    worker = panel.logic.keeper.running()
+    worker.last_lines.extend(
+        [
+            "WARNING: In /build/itkNiftiImageIO.cxx, line 2190: /data/Müller Hans/head.nii.gz has unexpected scales",
+            "the volume Müller^Hans 1950 has no name",
+            '  File "/home/reader/Slicer/volume.py", line 12, in read',
+        ]
+    )
+    panel.ui.copyDiagnosticsButton.click()
+    copied = slicer.app.clipboard().text()
+    panel.run.show_problem("the volume Müller^Hans 1950 holds no image.", "\n".join(worker.last_lines))
+    panel.ui.copyDiagnosisButton.click()
+    for text in (copied, slicer.app.clipboard().text()):
+        assert 'File "volume.py", line 12, in read' in text
+        assert [word for word in ("Müller", "Hans", "head.nii", "/data", "/home") if word in text] == []

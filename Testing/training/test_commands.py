@@ -79,9 +79,10 @@ def test_a_configuration_file_may_change_everything_and_names_nothing_unknown(
     assert main([*command, "--steps", "1", "--member", "3"]) == 0
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (written["learning_rate"], written["steps"], written["member"]) == (0.02, 1, 3)
-    config.write_text('{"no such setting": 1}')
-    assert main(command) == 2
-    assert "no training configuration" in capsys.readouterr().err
+    for wrong in ('{"no such setting": 1}', '{"steps": "many"}', '{"loss": ["dice"]}', "[1]", "{"):
+        config.write_text(wrong)
+        assert main(command) == 2
+        assert "no training configuration" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -91,10 +92,13 @@ def test_a_configuration_file_may_change_everything_and_names_nothing_unknown(
         (["--data", "."], "no complete case of `ich simulate`, and no dataset.json"),
         (["--simulate", "."], "holds no label maps"),
         (["--simulate", ".", "--splits", "x.json"], "--splits names cases of --data"),
-        (["--simulate", ".", "--cases", "0"], "--cases and --workers must be 1 or more"),
+        (["--simulate", ".", "--cases", "0"], "--cases must be 1 or more; found 0"),
         (["--data", ".", "--preset", "large"], "the preset must be one of"),
         (["--data", ".", "--precision", "float16"], "the precision must be one of float32, bfloat16"),
         (["--data", ".", "--steps", "0"], "steps must be 1 or more"),
+        (["--data", ".", "--member", "-1"], "member must be 0 or more; found -1"),
+        (["--data", ".", "--minutes", "nan"], "--minutes must be more than 0; found nan"),
+        (["--simulate", ".", "--simulation-seed", "-1"], "--simulation-seed must be 0 or more; found -1"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_sentence_and_leaves_no_run(
@@ -110,6 +114,14 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence_and_leaves_no_run(
     assert message in said
     assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_cannot_be_written_is_told_in_one_sentence(
+    pool: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--data", str(pool), "--config", str(config), "--steps", "1", "--out", str(config / "run")]
+    assert main(command) == 3
+    assert capsys.readouterr().err == f"ich: results cannot be written to {config / 'run'}: Not a directory.\n"
 
 
 def test_sigterm_ends_training_with_a_checkpoint_and_a_word_on_how_to_go_on(

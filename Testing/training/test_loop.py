@@ -18,7 +18,8 @@ from torch import nn
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, kept_weights
-from ICHSegmentationLib.training.loop import LoopConfig, Progress, Sitting, flushed_denormals, own_numbers, train_system
+from ICHSegmentationLib.training.loop import LoopConfig, Progress, Sitting, own_numbers, train_system
+from ICHSegmentationLib.training.precision import flushed_denormals
 from ICHSegmentationLib.training.processes import Processes
 from ICHSegmentationLib.training.tensor_file import load_tensors
 

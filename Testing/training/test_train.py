@@ -108,7 +108,10 @@ def test_the_recipes_of_the_bundled_ensemble_are_still_configurations() -> None:
         ({"precision": "half"}, "precision must be one of float32, bfloat16"),
         ({"loss": "focal"}, "loss must be one of cross_entropy"),
         ({"steps": 0}, "steps must be 1 or more; found 0"),
+        ({"member": -1}, "member must be 0 or more; found -1"),
+        ({"seed": -1}, "seed must be 0 or more; found -1"),
         ({"patch_sizes": ((16, 16, 0),)}, "patch_sizes must name"),
+        ({"patch_sizes": ((16.5, 16, 4),)}, "patch_sizes must name"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_it_is_tried(change: dict, message: str) -> None:

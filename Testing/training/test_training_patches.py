@@ -34,6 +34,18 @@ def test_a_small_bleed_is_drawn_as_often_as_a_large_one_of_another_kind(case: St
     assert 15 < small < 45
 
 
+def test_a_draw_depends_on_the_voxels_alone_and_not_on_how_they_lie_in_memory(case: StoredCase) -> None:
+    label = np.where(case.label == 1, 3, case.label).astype(np.uint8)
+    label[:4, :4, :2] = 5
+    for seed in range(10):
+        rng = RNG(seed)
+        kind = (3, 5)[int(rng.integers(2))]
+        x, y, z = np.argwhere(label == kind)[rng.integers((label == kind).sum())]
+        for order in ("C", "F"):
+            laid = dataclasses.replace(case, label=np.array(label, order=order))
+            assert patch_corner(laid, (1, 1, 1), True, RNG(seed)) == (x, y, z)
+
+
 def test_patches_lie_within_the_case_and_may_be_larger_than_it(case: StoredCase) -> None:
     for seed in range(30):
         for size in ((16, 16, 4), (64, 16, 20)):

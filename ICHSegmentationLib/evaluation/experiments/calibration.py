@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.ensemble import Ensemble
+from ICHSegmentationLib.evaluation.figures import MEASURED, PREDICTED
 from ICHSegmentationLib.inference import segment, volume_of
 
 BINS = 10
@@ -120,23 +121,32 @@ def calibration_experiment(
 
 
 def calibration_figure(found: Calibration, title: str) -> Figure:
-    """Left the reliability diagram, right each case's range of volumes against its true volume."""
+    """Left the reliability diagram, right each case's range of volumes against its true volume.
+
+    Above the lowest bin both curves on the left are of the same voxels: the wide one lies below the narrow one.
+    """
     figure = Figure(figsize=(8.5, 4), dpi=100, layout="constrained")
     left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     left.plot([0, 1], [0, 1], color="gray", linestyle="--")
-    for name, bins in (("head", found.head), ("p of 1 % or more", found.in_question)):
+    curves = (
+        ("all of the head", found.head, "#b9cbdb", 6),
+        ("1 % or more", found.in_question, MEASURED, 2),
+    )
+    for name, bins, colour, width in curves:
         used = bins.voxels > 0
         label = f"{name}: expected error {bins.expected_error:.4f}"
-        left.plot(bins.probability[used], bins.bleed[used], marker="o", label=label)
+        left.plot(bins.probability[used], bins.bleed[used], color=colour, linewidth=width, marker="o", label=label)
     left.set_xlabel("probability")
     left.set_ylabel("share that is bleed")
     left.legend(fontsize=7)
     highest = max([case.true_ml for case in found.volumes] + [case.high_ml for case in found.volumes] + [1.0])
     right.plot([0, highest], [0, highest], color="gray", linestyle="--")
-    for case in found.volumes:
-        colour = "#33506b" if case.holds else "#ff5a36"
-        right.plot([case.true_ml] * 2, [case.low_ml, case.high_ml], color=colour, linewidth=2)
-        right.plot(case.true_ml, case.measured_ml, "o", color=colour, markersize=4)
+    for holds, colour, label in ((True, MEASURED, "true volume in the range"), (False, PREDICTED, "outside")):
+        cases = [case for case in found.volumes if case.holds == holds]
+        true, low, high = ([getattr(case, name) for case in cases] for name in ("true_ml", "low_ml", "high_ml"))
+        right.vlines(true, low, high, color=colour, linewidth=2)
+        right.plot(true, [case.measured_ml for case in cases], "o", color=colour, markersize=4, label=label)
+    right.legend(fontsize=7, loc="lower right")
     right.set_xlabel("true volume (mL)")
     right.set_ylabel("measured, and range over members (mL)")
     right.set_title(f"range covers {found.coverage:.0%} of {len(found.volumes)} cases with bleed", fontsize=9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from ICHSegmentationLib.evaluation.options import (
     add_data,
     add_training,
     budget_of,
+    data_in_words,
     data_of,
     entrants_of,
+    seed_of,
     setting_of,
     settings_of,
     tell,
@@ -25,6 +27,7 @@ from ICHSegmentationLib.staging import Staging
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ICHSegmentationLib.data.nnunet import LabelledScan
     from ICHSegmentationLib.evaluation.comparison import Entrant, Failure, Standing
 
 
@@ -96,13 +99,18 @@ def add_trained(kinds: Any, name: str, text: str, run: Any) -> None:
 
 def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
-    from ICHSegmentationLib.evaluation.experiments.rotation import largest_change, rotation_experiment, rotation_figure
-    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans, trained_systems
+    from ICHSegmentationLib.evaluation.experiments.rotation import (
+        cube_side_mm,
+        largest_change,
+        rotation_experiment,
+        rotation_figure,
+    )
+    from ICHSegmentationLib.evaluation.experiments.trained import trained_systems
 
     if not 0 < options.step <= 180:
         raise InputError(f"the step between angles must lie between 0 and 180 degrees; found {options.step:g}.")
     predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
-    scans = held_out_scans(options.data, options.cases)
+    scans = scans_for(options, predictors)
     angles = [options.step * number for number in range(int(180 / options.step + 1e-6) + 1)]
     with staging.folder(options.out, options.overwrite) as folder:
         turns = rotation_experiment(predictors, scans, angles)
@@ -113,7 +121,11 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
             }
             for name in predictors
         }
-        values = {"largest_change_of_mean_dice": changes, "turns": [dataclasses.asdict(turn) for turn in turns]}
+        values = {
+            "largest_change_of_mean_dice": changes,
+            "cubic_voxels_mm": {scan.name: cube_side_mm(scan.volume) for scan in scans},
+            "turns": [dataclasses.asdict(turn) for turn in turns],
+        }
         write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
     for name, change in changes.items():
         words = [f"{value:+.3f} {where.replace('_', ' ')}" for where, value in change.items() if not math.isnan(value)]
@@ -128,11 +140,11 @@ def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
         spacing_experiment,
         spacing_figure,
     )
-    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans, trained_systems
+    from ICHSegmentationLib.evaluation.experiments.trained import trained_systems
 
     spacings = [parsed_spacing(text) for text in options.spacings]
     predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
-    scans = held_out_scans(options.data, options.cases)
+    scans = scans_for(options, predictors)
     with staging.folder(options.out, options.overwrite) as folder:
         found = spacing_experiment(predictors, scans, spacings)
         values = {"predictions": [dataclasses.asdict(each) for each in found]}
@@ -149,9 +161,11 @@ def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
 def run_calibration(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.ensemble import load_bundle
     from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, calibration_figure
-    from ICHSegmentationLib.evaluation.experiments.trained import held_out_scans
+    from ICHSegmentationLib.evaluation.experiments.trained import held_out_pairs, labelled_pairs, scans_of
 
-    ensemble, scans = load_bundle(options.bundle), held_out_scans(options.data, options.cases)
+    # the bundled ensemble has seen simulated heads only, another one may have seen what is in labelsTr
+    pairs = labelled_pairs(options.data) if options.bundle is None else held_out_pairs(options.data, ())
+    ensemble, scans = load_bundle(options.bundle), scans_of(options.data, pairs, options.cases)
     with staging.folder(options.out, options.overwrite) as folder:
         found = calibration_experiment(ensemble, scans, options.quality, options.device)
         errors = {"head": found.head.expected_error, "in_question": found.in_question.expected_error}
@@ -174,12 +188,15 @@ def run_cases(options: argparse.Namespace, staging: Staging) -> None:
         sample_size_figure,
     )
     from ICHSegmentationLib.evaluation.split import split_of
+    from ICHSegmentationLib.evaluation.standings import refuse_none
 
-    split = split_of(data_of(options), options.out, options.test_share, options.seed)
+    seed = seed_of(options)
+    split = split_of(data_of(options), options.out, options.test_share, seed)
     counts = options.counts or powers_of_two(len(split.training))
     standings, failures = sample_size_experiment(
-        entrants_of(options), split, counts, options.out, budget_of(options), options.device, options.seed, tell
+        entrants_of(options), split, counts, options.out, budget_of(options), options.device, seed, tell
     )
+    refuse_none([each for group in standings.values() for each in group], failures)
     rows: list[dict[str, Any]] = [
         {"cases": count, "system": each.entrant.label, "dice": each.evaluation.values("dice")}
         for count, group in standings.items()
@@ -192,17 +209,18 @@ def run_cases(options: argparse.Namespace, staging: Staging) -> None:
 
 
 def run_kernel(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.evaluation.experiments.variants import kernel_variants
+    from ICHSegmentationLib.evaluation.experiments.variants import kernel_figure, kernel_variants
 
     network, settings = steerable_settings(options)
-    run_variants(options, "kernel", kernel_variants(network, settings, options.factors, options.widths))
+    entrants = kernel_variants(network, settings, options.factors, options.widths)
+    run_variants(options, "kernel", entrants, kernel_figure)
 
 
 def run_irreps(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.evaluation.experiments.variants import irreps_variants
+    from ICHSegmentationLib.evaluation.experiments.variants import irreps_variants, variants_figure
 
     network, settings = steerable_settings(options)
-    run_variants(options, "irreps", irreps_variants(network, settings))
+    run_variants(options, "irreps", irreps_variants(network, settings), variants_figure)
 
 
 def steerable_settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -215,16 +233,21 @@ def steerable_settings(options: argparse.Namespace) -> tuple[dict[str, Any], dic
     return dataclasses.asdict(system.settings.network), settings
 
 
-def run_variants(options: argparse.Namespace, name: str, entrants: Sequence[Entrant]) -> None:
+def run_variants(
+    options: argparse.Namespace,
+    name: str,
+    entrants: Sequence[Entrant],
+    figure_of: Callable[[Sequence[Standing], str], Figure],
+) -> None:
     from ICHSegmentationLib.evaluation.comparison import compare
-    from ICHSegmentationLib.evaluation.experiments.variants import variants_figure
     from ICHSegmentationLib.evaluation.split import split_of
     from ICHSegmentationLib.evaluation.standings import printed, write_standings
 
-    split = split_of(data_of(options), options.out, options.test_share, options.seed)
-    standings, failures = compare(entrants, split, options.out, budget_of(options), options.device, options.seed, tell)
+    seed, budget = seed_of(options), budget_of(options)
+    split = split_of(data_of(options), options.out, options.test_share, seed)
+    standings, failures = compare(entrants, split, options.out, budget, options.device, seed, tell)
     write_standings(options.out, standings, failures, setting_of(options, len(split.training), len(split.tests)))
-    write(options.out, name, points(standings), variants_figure(standings, about(options, len(split.tests))))
+    write(options.out, name, points(standings), figure_of(standings, about(options, len(split.tests))))
     print(printed(standings))
     finish(options, failures)
 
@@ -234,6 +257,14 @@ def points(standings: Sequence[Standing]) -> dict[str, Any]:
         standing.entrant.label: {"parameters": standing.parameters, "dice": standing.evaluation.values("dice")}
         for standing in standings
     }
+
+
+def scans_for(options: argparse.Namespace, systems: Iterable[str]) -> list[LabelledScan]:
+    """The scans to ask trained systems about: none that one of them was trained on."""
+    from ICHSegmentationLib.evaluation.experiments.trained import held_out_pairs, prediction_jobs, scans_of
+
+    pairs = held_out_pairs(options.data, prediction_jobs(options.runs, systems))
+    return scans_of(options.data, pairs, options.cases)
 
 
 def named(systems: str) -> list[str]:
@@ -246,18 +277,15 @@ def parsed_spacing(text: str) -> tuple[float, float, float]:
         x, y, z = (float(step) for step in text.split("x"))
     except ValueError:
         raise InputError(f"a spacing is three numbers of mm such as 1x1x5; found {text!r}.") from None
-    if min(x, y, z) <= 0:
+    if not all(0 < step < math.inf for step in (x, y, z)):
         raise InputError(f"a spacing is three numbers of mm above 0; found {text!r}.")
     return x, y, z
 
 
 def about(options: argparse.Namespace, cases: int) -> str:
-    from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
     from ICHSegmentationLib.terminology import DISCLAIMER
 
-    simulated = options.data is None or (options.data / DESCRIPTION).exists()
-    data = "simulated data" if simulated else str(options.data)
-    return f"{data}, {cases} cases. {DISCLAIMER}"
+    return f"{data_in_words(options)}, {cases} cases. {DISCLAIMER}"
 
 
 def write(folder: Path, name: str, values: dict[str, Any], figure: Figure) -> None:

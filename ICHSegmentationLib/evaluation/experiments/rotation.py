@@ -4,6 +4,9 @@ Turns by multiples of 90 degrees move voxels and change none. Turns between them
 reference (linearly, then at one half), and what is resampled is smoother: less noise, softer rims. So that this is not
 taken for an effect of the turn, they are compared with the scan resampled and not turned: moved by the part of a voxel
 that leaves as much noise as a turn does on average.
+
+Scans of thick slices are brought to cubic voxels first. Else a turn out of the slices' plane would turn the slices
+with it: what stacks a scan along its thickest axis would turn it back, and nothing else is comparable between planes.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from scipy import ndimage
 
 from ICHSegmentationLib.baselines.system import Predictor
 from ICHSegmentationLib.data.nnunet import LabelledScan
+from ICHSegmentationLib.evaluation.figures import dice_against
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.geometry import PADDING_HU, Volume
 
@@ -26,6 +30,7 @@ PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}  # the array a
 
 # Linear interpolation between two voxels at u leaves u^2 + (1 - u)^2 of the variance; 2/3 on average over u, as here.
 SHIFT = 0.5 - 12**-0.5
+CUBIC = 1.001  # ratio of a voxel's sides up to which it counts as a cube
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def rotation_experiment(
     planes: Sequence[str] = tuple(PLANES),
     on_turn: Callable[[int, int], None] = lambda done, count: None,
 ) -> list[Turn]:
-    """Predicts every scan at every angle in every plane; the scan as it is counts for all planes at 0 degrees.
+    """Predicts every scan, in cubic voxels, at every angle in every plane; 0 degrees counts for all planes.
 
     Args:
         predictors: by the name for table and figure.
@@ -70,7 +75,7 @@ def rotation_experiment(
     between = any(angle % 90 for angle in angles)
     count = len(predictors) * len(scans) * len(planes) * (len(angles) + between)
     turns: list[Turn] = []
-    for scan in scans:
+    for scan in map(in_cubes, scans):
         for plane in planes:
             views = [(angle, bool(angle % 90), rotated(scan, PLANES[plane], angle)) for angle in angles]
             if between:
@@ -81,6 +86,43 @@ def rotation_experiment(
                     turns.append(Turn(name, plane, angle, resampled, scan.name, found))
                     on_turn(len(turns), count)
     return turns
+
+
+def cube_side_mm(volume: Volume) -> float:
+    """Side of a cube as large as a voxel: cubic voxels of it are as many as the scan's."""
+    return float(np.prod(volume.spacing_mm) ** (1 / 3))
+
+
+def in_cubes(scan: LabelledScan) -> LabelledScan:
+    """The scan and its reference in cubic voxels, as many as before, about the same middle; as it is if it has them.
+
+    Averaged along an axis whose voxels grow, linear along one whose voxels shrink; bleed where it fills half of one.
+    """
+    volume, side_mm = scan.volume, cube_side_mm(scan.volume)
+    if max(volume.spacing_mm) < CUBIC * min(volume.spacing_mm):
+        return scan
+    hu, bleed = volume.hu, (scan.label > 0).astype(np.float32)
+    for axis, step_mm in enumerate(volume.spacing_mm):
+        weights = resampling_weights(hu.shape[axis], step_mm, side_mm)
+        hu, bleed = (np.moveaxis(np.tensordot(weights, each, (1, axis)), 0, axis) for each in (hu, bleed))
+    affine = volume.affine.copy()
+    affine[:3, :3] *= side_mm / np.linalg.norm(affine[:3, :3], axis=0)
+    middles = [(np.array(array.shape) - 1) / 2 for array in (volume.hu, hu)]
+    affine[:3, 3] += volume.affine[:3, :3] @ middles[0] - affine[:3, :3] @ middles[1]
+    cubes = Volume(np.asfortranarray(hu, np.float32), affine, info=volume.info)
+    return LabelledScan(scan.name, cubes, (bleed >= 0.5).astype(np.uint8))
+
+
+def resampling_weights(count: int, step_mm: float, new_step_mm: float) -> np.ndarray:
+    """What each of `count` voxels gives to each new one over the same extent, [new, old] float32; rows add up to 1."""
+    size = max(1, round(count * step_mm / new_step_mm))
+    new, old = ((np.arange(n) - (n - 1) / 2) * step for n, step in ((size, new_step_mm), (count, step_mm)))
+    apart = np.abs(new[:, None] - old)
+    if new_step_mm < step_mm:
+        weights = np.clip(1 - apart / step_mm, 0, None)
+    else:
+        weights = np.clip((new_step_mm + step_mm) / 2 - apart, 0, step_mm)  # how far the two overlap
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def shifted(scan: LabelledScan, axes: tuple[int, int]) -> LabelledScan:
@@ -165,21 +207,17 @@ def rotation_figure(turns: Sequence[Turn], title: str) -> Figure:
     planes = list(dict.fromkeys(turn.plane for turn in turns))
     systems = list(dict.fromkeys(turn.system for turn in turns))
     angles = sorted({turn.angle_deg for turn in turns})
-    figure = Figure(figsize=(3.6 * len(planes), 3.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(3.6 * len(planes) + 1, 3.6), dpi=100, layout="constrained")
     for place, plane in enumerate(planes):
         axes = figure.add_subplot(1, len(planes), place + 1)
         for system in systems:
             means = [mean_dice(turns, system, plane, angle, bool(angle % 90)) for angle in angles]
-            (line,) = axes.plot(angles, means, marker="o", markersize=3, linewidth=1.2, label=system)
+            label = system if place == 0 else None  # one legend is enough
+            (line,) = axes.plot(angles, means, marker="o", markersize=3, linewidth=1.2, label=label)
             if any(angle % 90 for angle in angles):
                 control = mean_dice(turns, system, plane, 0.0, True)
                 axes.axhline(control, color=line.get_color(), linestyle="--", linewidth=0.7)
         axes.set_title(f"turned in the {plane} plane", fontsize=9)
-        axes.set_xlabel("angle (degrees)")
-        axes.set_ylim(-0.02, 1.02)
-        axes.grid(alpha=0.3)
-        if place == 0:
-            axes.set_ylabel("mean Dice")
-            axes.legend(fontsize=7)
+        dice_against(axes, "angle (degrees)", "mean Dice" if place == 0 else "")
     figure.suptitle(title, fontsize=8)
     return figure

@@ -13,6 +13,7 @@ from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.data.nnunet import read_raw
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Entrant, Failure, OnNews, Standing, compare
+from ICHSegmentationLib.evaluation.figures import dice_against
 from ICHSegmentationLib.evaluation.split import Split, link_cases
 
 
@@ -26,10 +27,21 @@ def sample_size_experiment(
     seed: int,
     on_news: OnNews,
 ) -> tuple[dict[int, list[Standing]], list[Failure]]:
-    """A comparison for every count, in `out/N_cases`; larger sets hold the smaller ones.
+    """Trains and judges all entrants once for every count, each time on that many of the training cases.
+
+    The cases are put in one random order, by the seed, and each count takes the first ones: so the 4 cases of a
+    count are among its 8. All are judged on the same test cases. Of every count the comparison lies in `out/N_cases`.
+
+    Args:
+        entrants, split, budget, device, seed, on_news: as of `comparison.compare`.
+        counts: of training cases.
+        out: folder of the experiment.
+
+    Returns:
+        count -> standings, and what failed of any count.
 
     Raises:
-        InputError: a count is not that of some of the cases.
+        InputError: a count is less than 1, or more than there are cases to train on; or as `comparison.compare`.
     """
     dataset = read_raw(split.training_data)
     order = np.random.default_rng(seed).permutation(len(dataset.cases)).tolist()
@@ -53,7 +65,7 @@ def powers_of_two(largest: int) -> list[int]:
 
 def sample_size_figure(standings: Mapping[int, Sequence[Standing]], title: str) -> Figure:
     """Mean Dice against the number of training cases, a line for each system."""
-    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     labels = dict.fromkeys(standing.entrant.label for group in standings.values() for standing in group)
     for label in labels:
@@ -66,10 +78,6 @@ def sample_size_figure(standings: Mapping[int, Sequence[Standing]], title: str) 
         axes.plot(*zip(*points, strict=True), marker="o", label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(standings), [str(count) for count in standings])
-    axes.set_xlabel("training cases")
-    axes.set_ylabel("mean Dice")
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    dice_against(axes, "training cases")
     axes.set_title(title, fontsize=8)
     return figure

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ICHSegmentationLib.baselines.system import Predictor
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.figures import dice_against
 from ICHSegmentationLib.evaluation.metrics import Spacing, dice
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.inference import resample
@@ -80,15 +81,11 @@ def mean_at(found: Sequence[AtSpacing], system: str, spacing_mm: Spacing) -> flo
 def spacing_figure(found: Sequence[AtSpacing], title: str) -> Figure:
     """Mean Dice at each spacing, a line for each system."""
     spacings = list(dict.fromkeys(each.spacing_mm for each in found))
-    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for system in dict.fromkeys(each.system for each in found):
         axes.plot([mean_at(found, system, spacing) for spacing in spacings], marker="o", label=system)
     axes.set_xticks(range(len(spacings)), [in_words(spacing) for spacing in spacings], rotation=30, fontsize=8)
-    axes.set_xlabel("voxel (mm)")
-    axes.set_ylabel("mean Dice")
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    dice_against(axes, "voxel (mm)")
     axes.set_title(title, fontsize=8)
     return figure

@@ -33,8 +33,11 @@ def install(application: Any) -> None:
             "load_requirements": _load_requirements,
         },
     )
-    translate = application.translate
-    add_module("slicer.i18n", {"translate": translate, "tr": lambda text: translate("", text)})
+    translated = {
+        "translate": lambda context, text: application.translate(context, text),  # as it is when it is asked
+        "tr": lambda text: application.translate("", text),
+    }
+    add_module("slicer.i18n", translated)
     register = _recorder("sample data", _register, lambda kind, text, given: application.sample_data.append(given))
     logic = type("SampleDataLogic", (), {"registerCustomSampleDataSource": staticmethod(register)})
     add_module("SampleData", {"SampleDataLogic": logic})
