@@ -116,6 +116,7 @@ class Case:
 
 LEAST_CONTRAST_HU = 5.0
 LEAST_CONTRAST_TO_NOISE = 1.2
+BONE_LIKE_HU = 100.0  # blood beside bone whose voxel looks like bone: a fifth of a thin subdural's
 
 
 def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device | str = "cpu") -> Case:
@@ -134,6 +135,7 @@ def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device 
     least_hu = max(LEAST_CONTRAST_HU, LEAST_CONTRAST_TO_NOISE * protocol.noise_hu)
     visible = thickened(contrast, protocol.thickened) >= least_hu
     subtype = label_slices(bleeding.subtype, visible, protocol.subslices, protocol.coverage)
+    subtype = torch.where((subtype > 0) & (hu > BONE_LIKE_HU), IGNORED, subtype).to(torch.uint8)
     return Case(hu, subtype, volumes, protocol.spacing_mm, parameters)
 
 

@@ -169,3 +169,15 @@ def test_drawn_cases_stay_affordable() -> None:
         assert voxels < 8e6
         assert parameters.slices >= 3
         assert z <= 1.6
+
+
+def test_what_looks_like_bone_is_not_taught_as_blood(anatomy: Anatomy) -> None:
+    rng = np.random.default_rng(0)
+    along_the_skull = dataclasses.replace(
+        Extraaxial.draw(rng, epidural=False), along="convexity", thickness_mm=6.0, extent_mm=80.0
+    )
+    case = simulate(small(3, bleeds=(along_the_skull,)), anatomy)
+    blood = (case.subtype > 0) & (case.subtype != IGNORED)
+    assert int(blood.sum()) > 50
+    assert float(case.hu[blood].max()) <= 100
+    assert bool(((case.subtype == IGNORED) & (case.hu > 100)).any())  # there was such blood
