@@ -112,7 +112,8 @@ def main() -> None:
     anatomies = load_anatomies(options.label_maps, options.cache, options.anatomies)
     result: dict[str, dict[str, list[float]]] = {"spacing": {}, "poses": {}, "rotations": {}}
     with torch.inference_mode():
-        for drawn in bleeding_heads(anatomies, options.cases, options.seed):
+        for done, drawn in enumerate(bleeding_heads(anatomies, options.cases, options.seed)):
+            print(f"head {done + 1} of {options.cases}", flush=True)
             anatomy = anatomies[drawn.anatomy]
             for in_plane, thick in SPACINGS_MM:
                 case = simulate(at_spacing(drawn, in_plane, thick), anatomy)
