@@ -1,7 +1,7 @@
-"""Draws the module's icon and the thumbnails of its sample data: `make pictures`. No patient is in any of them.
+"""Draws the module's icon, the thumbnails of its sample data and a page of simulated heads: `make pictures`.
 
 The icon is a head from below with a bleed, in few shapes, so that it can be told at 16 pixels on light and dark. The
-thumbnails are slices of generated heads.
+thumbnails are slices of generated heads. No patient is in any of them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import simulated_page
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -76,6 +77,7 @@ def main() -> None:
     icon().save(ICONS / "ICHSegmentation.png", optimize=True)
     for file, seed in THUMBNAILS.items():
         thumbnail(seed).save(ICONS / file, optimize=True)
+    simulated_page.page().save(simulated_page.PAGE, optimize=True)
 
 
 if __name__ == "__main__":

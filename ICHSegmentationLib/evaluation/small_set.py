@@ -21,7 +21,7 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import PADDING_HU
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, simulate
-from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
+from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import as_volume
@@ -94,18 +94,25 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     ]
     step = wanted.spacing_mm / wanted.fine
     protocol = dataclasses.replace(
-        drawn.protocol,
+        drawn.protocol.undisturbed(),
         spacing_mm=(step, step, step),
         subslices=1,
         noise_hu=0.0,
-        windowed=False,
-        streaks=0,
         table_mm=None,
     )
-    pose = dataclasses.replace(drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0))
+    pose = dataclasses.replace(
+        drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0), gantry_tilt_deg=0.0, step=None
+    )
     width, slices = wanted.spacing_mm * wanted.voxels, wanted.fine * wanted.voxels
     parameters = dataclasses.replace(
-        drawn, bleeds=tuple(bleeds), protocol=protocol, pose=pose, width_mm=(width, width), slices=slices
+        drawn,
+        openings=(),
+        bleeds=tuple(bleeds),
+        devices=(),
+        protocol=protocol,
+        pose=pose,
+        width_mm=(width, width),
+        slices=slices,
     )
     case = simulate(parameters, procedural_anatomy(int(rng.integers(2**31)), 2.0))
     hu, subtype = averaged(case.hu.numpy(), wanted.fine), case.subtype.numpy()

@@ -1,4 +1,4 @@
-"""Heads: a label map with the distance fields that every later step asks for, and its pose in the scanner.
+"""Heads: a label map with the distance fields that every later step asks for.
 
 A label map is an integer volume of FreeSurfer codes with the codes 500 to 530 for what lies outside the brain
 (see `TISSUE_OF_LABEL`); other people's maps work if they are given in these codes. Arrays are [x, y, z] with x to
@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import ndimage
-from torch.nn import functional
 
-from ICHSegmentationLib.simulation.fields import Spacing, axis_coordinates_mm, blur, resize
+from ICHSegmentationLib.simulation.fields import Spacing
 from ICHSegmentationLib.staging import whole_or_not_at_all
 
 
@@ -179,39 +178,6 @@ def mended(tissue: np.ndarray, cavity: np.ndarray, spacing_mm: float) -> np.ndar
     return np.where(shell & ~bone, np.uint8(Tissue.CORTICAL_BONE), tissue)
 
 
-@dataclass(frozen=True)
-class Pose:
-    """How a head lies in the scanner and differs from the one it was made of. JSON values only."""
-
-    rotation_deg: tuple[float, float, float]  # about x, y, z
-    scale: tuple[float, float, float]
-    shear: tuple[float, float, float]  # xy, xz, yz
-    mirrored: bool
-    offset_mm: tuple[float, float, float]
-    warp_seed: int
-    warp_mm: float  # standard deviation of the smooth deformation
-    brain_growth_mm: float  # the brain's surface moved outwards (youth, swelling) or inwards (atrophy)
-    ventricle_growth_mm: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> Pose:
-        tilt = rng.uniform(-15, 15) if rng.random() < 0.5 else 0.0
-        rotation = rng.uniform((-12, -8, -12), (12, 8, 12)) + np.array([tilt, 0.0, 0.0])
-        scale = rng.uniform(0.9, 1.1, 3) * rng.uniform(0.95, 1.05)
-        atrophy = rng.uniform(0, 1)
-        return cls(
-            rotation_deg=tuple(rotation.tolist()),
-            scale=tuple(scale.tolist()),
-            shear=tuple(rng.uniform(-0.04, 0.04, 3).tolist()),
-            mirrored=bool(rng.random() < 0.5),
-            offset_mm=tuple(rng.uniform(-8, 8, 3).tolist()),
-            warp_seed=int(rng.integers(2**31)),
-            warp_mm=float(rng.uniform(0.5, 3.0)),
-            brain_growth_mm=float(4.6 - 4.4 * atrophy**1.3 + rng.uniform(-0.5, 0.5)),
-            ventricle_growth_mm=float(-2.0 + 4.5 * atrophy**1.5 + rng.uniform(-1.0, 1.0)),
-        )
-
-
 @dataclass
 class Head:
     """A head in the scanner, on the fine grid that it is painted on. All volumes [x, y, z]."""
@@ -237,79 +203,3 @@ class Head:
     @property
     def voxel_ml(self) -> float:
         return math.prod(self.spacing_mm) / 1000
-
-
-def pose_head(
-    anatomy: Anatomy, pose: Pose, size: tuple[int, int, int], spacing_mm: Spacing, device: torch.device
-) -> Head:
-    """Samples an anatomy in its pose on a grid of `size` voxels; the grid is centred on the brain plus the offset."""
-    source_size = anatomy.tissue.shape
-    brain = np.nonzero(np.isin(anatomy.tissue[::4, ::4, ::4], BRAIN))
-    centre = [4 * (axis.min() + axis.max()) / 2 for axis in brain]
-
-    matrix = torch.tensor(pose_matrix(pose), dtype=torch.float32, device=device)
-    displacement = warp_field(pose, size, spacing_mm, device)
-    coordinates = axis_coordinates_mm(size, spacing_mm, device)
-    grid = torch.empty(*size, 3, device=device)
-    for axis in range(3):
-        position = displacement[axis]
-        for other, coordinate in enumerate(coordinates):
-            position = position + matrix[axis, other] * coordinate
-        voxel = (position + pose.offset_mm[axis]) / anatomy.spacing_mm + centre[axis]
-        # torch's grid_sample wants -1..1 across the voxels' outer edges, last axis first
-        grid[..., 2 - axis] = (2 * voxel + 1) / source_size[axis] - 1
-    fields = torch.from_numpy(anatomy.distances).to(device).float() / STEPS_PER_MM
-    tissue = torch.from_numpy(anatomy.tissue).to(device).float()
-    distances = functional.grid_sample(
-        fields[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
-    )[0]
-    sampled = functional.grid_sample(
-        tissue[None, None], grid[None], mode="nearest", padding_mode="zeros", align_corners=False
-    )[0, 0]
-    cavity, brain_mm, ventricle, midline, tentorium = distances
-    head = Head(sampled.round().to(torch.uint8), cavity, brain_mm, ventricle, midline, tentorium, spacing_mm)
-    age(head, pose)
-    return head
-
-
-def pose_matrix(pose: Pose) -> np.ndarray:
-    """Scanner mm -> anatomy mm, [3, 3]."""
-    matrix = np.eye(3)
-    for axis, degrees in enumerate(pose.rotation_deg):
-        turn, angle = np.eye(3), math.radians(degrees)
-        i, j = [(1, 2), (0, 2), (0, 1)][axis]
-        turn[i, i] = turn[j, j] = math.cos(angle)
-        turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
-        matrix = matrix @ turn
-    shear = np.eye(3)
-    shear[0, 1], shear[0, 2], shear[1, 2] = pose.shear
-    matrix = matrix @ shear @ np.diag(1 / np.array(pose.scale))
-    if pose.mirrored:
-        matrix[0] *= -1
-    return matrix
-
-
-def warp_field(pose: Pose, size: tuple[int, int, int], spacing_mm: Spacing, device: torch.device) -> torch.Tensor:
-    """Smooth displacement in mm, [3, x, y, z]."""
-    coarse = tuple(max(3, math.ceil(n * step / 20)) + 2 for n, step in zip(size, spacing_mm, strict=True))
-    drawn = np.random.default_rng(pose.warp_seed).standard_normal((3, *coarse), dtype=np.float32)
-    field = torch.from_numpy(drawn).to(device)
-    field = torch.stack([resize(blur(part, (1.0, 1.0, 1.0)), tuple(2 * n for n in coarse)) for part in field])
-    field = field / field.std() * pose.warp_mm
-    return torch.stack([resize(blur(part, (0.8, 0.8, 0.8)), size) for part in field])
-
-
-def age(head: Head, pose: Pose) -> None:
-    """Grows or shrinks brain and ventricles in place: the surface moves, what it leaves behind is fluid."""
-    tissue = head.tissue
-    surface = head.brain_mm + pose.brain_growth_mm
-    inside = head.cavity_mm > 0
-    tissue[(tissue == Tissue.CSF) & inside & (surface > 0)] = Tissue.CORTEX
-    tissue[is_tissue(tissue, BRAIN) & (surface < 0)] = Tissue.CSF
-    wall = head.ventricle_mm + pose.ventricle_growth_mm
-    deep = is_tissue(tissue, CEREBRUM)
-    tissue[deep & (wall > 0) & (head.brain_mm > 4)] = Tissue.VENTRICLE
-    tissue[(tissue == Tissue.VENTRICLE) & (wall < 0)] = Tissue.WHITE
-    head.brain_mm = surface
-    head.growth_mm = pose.brain_growth_mm
-    head.ventricle_mm = wall

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ICHSegmentationLib.image_files import write_image_file
-from ICHSegmentationLib.simulation.case import Case, CaseParameters, simulate
-from ICHSegmentationLib.simulation.hemorrhage import Parenchymal
+from ICHSegmentationLib.simulation.case import WIDTH_MM, Case, CaseParameters, simulate
+from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 from ICHSegmentationLib.volume import as_volume
 
@@ -21,10 +21,11 @@ def demo_case(seed: int) -> Case:
     rng = np.random.default_rng(seed)
     drawn = CaseParameters.draw(rng, anatomies=1)
     bleed = dataclasses.replace(Parenchymal.draw(rng, contusion=False), region="deep", volume_ml=rng.uniform(15, 40))
-    protocol = dataclasses.replace(
-        drawn.protocol, spacing_mm=DEMO_SPACING_MM, subslices=4, noise_hu=2.5, windowed=False, streaks=0
+    protocol = dataclasses.replace(drawn.protocol.undisturbed(), spacing_mm=DEMO_SPACING_MM, subslices=4, noise_hu=2.5)
+    pose = dataclasses.replace(drawn.pose, gantry_tilt_deg=0.0, step=None)
+    parameters = dataclasses.replace(
+        drawn, pose=pose, openings=(), bleeds=(bleed,), devices=(), protocol=protocol, slices=32, width_mm=WIDTH_MM
     )
-    parameters = dataclasses.replace(drawn, bleeds=(bleed,), protocol=protocol, slices=32)
     return simulate(parameters, procedural_anatomy(seed))
 
 

@@ -43,15 +43,17 @@ def load_anatomies(label_maps: Path, cache: Path, chosen: Sequence[int] | None =
     chosen = range(len(files)) if chosen is None else chosen
     if missing := [index for index in chosen if not 0 <= index < len(files)]:
         raise InputError(f"{label_maps} holds label maps 0 to {len(files) - 1}; number {missing[0]} is not among them.")
+    return [load_anatomy(files[index], cache) for index in chosen]
+
+
+def load_anatomy(file: Path, cache: Path) -> Anatomy:
+    """The head of one label map; measured once, then kept in `cache`."""
     cache.mkdir(parents=True, exist_ok=True)
-    anatomies = []
-    for file in (files[index] for index in chosen):
-        kept = cache / f"{file.name.split('.')[0]}.npz"
-        if not kept.exists():
-            logger.info("measuring %s", file.name)
-            read_label_map(file).save(kept)
-        anatomies.append(Anatomy.load(kept))
-    return anatomies
+    kept = cache / f"{file.name.split('.')[0]}.npz"
+    if not kept.exists():
+        logger.info("measuring %s", file.name)
+        read_label_map(file).save(kept)
+    return Anatomy.load(kept)
 
 
 def read_label_map(file: Path) -> Anatomy:

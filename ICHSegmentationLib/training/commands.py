@@ -30,7 +30,9 @@ def add_commands(commands: Any) -> None:
     simulate = commands.add_parser("simulate", help="simulate head CTs with bleeds from label maps")
     simulate.add_argument("label_maps", type=Path, help="folder of whole-head label maps (see simulation/anatomy.py)")
     simulate.add_argument("--out", type=Path, required=True, help="folder for the cases; goes on where it stopped")
-    simulate.add_argument("--cases", type=int, required=True, help="how many")
+    wanted = simulate.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--cases", type=int, help="how many")
+    wanted.add_argument("--replay", type=Path, metavar="CASE.json", help="one case again, from what was drawn for it")
     simulate.add_argument("--first", type=int, default=0, help="number of the first case, to share the work")
     simulate.add_argument("--seed", type=int, default=0)
     simulate.set_defaults(command=run_simulate)
@@ -83,6 +85,9 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.simulation.label_maps import load_anatomies
     from ICHSegmentationLib.training.pool import simulate_pool
 
+    if options.replay is not None:
+        run_replay(options)
+        return
     require_at_least(1, {"--cases": options.cases})
     require_at_least(0, {"--first": options.first, "--seed": options.seed})
     claim_for_simulation(options.out, options.label_maps, options.seed)
@@ -94,11 +99,24 @@ def run_simulate(options: argparse.Namespace, staging: Staging) -> None:
     print(f"{len(numbers)} cases in {options.out}")
 
 
+def run_replay(options: argparse.Namespace) -> None:
+    from ICHSegmentationLib.training.replay import equals, replay
+
+    folder = replay(options.replay, options.label_maps, options.out)
+    stored = options.replay.resolve().parent
+    print(f"the case of {options.replay} in {folder}")
+    if (stored / "hu.npy").exists():
+        same = equals(stored, folder)
+        print("The same to the last bit as the stored one." if same else "NOT the same as the stored one.")
+
+
 def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
+    from ICHSegmentationLib.simulation.case import EDITION
     from ICHSegmentationLib.simulation.label_maps import label_map_files
     from ICHSegmentationLib.training.pool import claim
 
-    claim(pool, {"simulation seed": seed, "label maps": [path.name for path in label_map_files(label_maps)]})
+    names = [path.name for path in label_map_files(label_maps)]
+    claim(pool, {"simulation seed": seed, "simulator edition": EDITION, "label maps": names})
 
 
 def run_export(options: argparse.Namespace, staging: Staging) -> None:

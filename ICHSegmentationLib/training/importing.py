@@ -21,8 +21,8 @@ from ICHSegmentationLib.data.nnunet import (
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.quality import mended_values
 from ICHSegmentationLib.regular import RegularGrid
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.case import IGNORED
-from ICHSegmentationLib.simulation.hemorrhage import Subtype
 from ICHSegmentationLib.training.pool import UNTOLD, claim, group_of, read_case, store
 from ICHSegmentationLib.volume import as_volume
 

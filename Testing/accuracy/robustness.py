@@ -55,11 +55,11 @@ def at_spacing(drawn: CaseParameters, in_plane_mm: float, slice_mm: float) -> Ca
 
 def turned(drawn: CaseParameters, rng: np.random.Generator | None) -> CaseParameters:
     """The whole head in cubic voxels, turned at random about all axes; as drawn without `rng`."""
-    pose = drawn.pose
+    pose = dataclasses.replace(drawn.pose, gantry_tilt_deg=0.0, step=None)
     if rng is not None:
         x, y, z = rng.uniform(-180, 180, 3)
         pose = dataclasses.replace(pose, rotation_deg=(float(x), float(y), float(z)))
-    protocol = dataclasses.replace(drawn.protocol, spacing_mm=(CUBE_MM,) * 3, subslices=2, table_mm=None)
+    protocol = dataclasses.replace(drawn.protocol.undisturbed(), spacing_mm=(CUBE_MM,) * 3, subslices=2, table_mm=None)
     return dataclasses.replace(drawn, pose=pose, protocol=protocol, slices=140, width_mm=(210.0, 210.0))
 
 

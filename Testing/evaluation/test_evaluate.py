@@ -13,7 +13,7 @@ from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.evaluation.evaluate import evaluate, to_json
 from ICHSegmentationLib.evaluation.pairs import SUBTYPES, find_pairs, labels_in
 from ICHSegmentationLib.image_files import write_image_file
-from ICHSegmentationLib.simulation.hemorrhage import Subtype
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.volume import as_volume
 
 pytest.importorskip("surface_distance", reason="surface-distance is not installed (pip install '.[evaluate]')")

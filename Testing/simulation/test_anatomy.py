@@ -16,12 +16,10 @@ from ICHSegmentationLib.simulation.anatomy import (
     REACH_MM,
     STEPS_PER_MM,
     Anatomy,
-    Pose,
     Tissue,
     is_tissue,
-    pose_head,
-    pose_matrix,
 )
+from ICHSegmentationLib.simulation.pose import Pose, Step, pose_head, pose_matrix
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 
 CPU = torch.device("cpu")
@@ -125,3 +123,25 @@ def test_groups_of_tissues_are_found_whether_their_numbers_follow_or_not() -> No
     for group in (BRAIN, (Tissue.SKIN, Tissue.SINUS, Tissue.CORD), (Tissue.AIR,)):
         found = is_tissue(tissue, group)
         assert found.nonzero().flatten().tolist() == sorted(group)
+
+
+def test_a_tilted_gantry_shears_the_head_and_keeps_its_volume(anatomy: Anatomy) -> None:
+    matrix = pose_matrix(dataclasses.replace(REST, gantry_tilt_deg=20.0))
+    assert np.linalg.det(matrix) == pytest.approx(1)
+    assert np.linalg.norm(matrix[:, 1]) == pytest.approx(1)  # pixels keep their size
+    lean = np.degrees(np.arccos(matrix[:, 1] @ matrix[:, 2] / np.linalg.norm(matrix[:, 2])))
+    assert lean == pytest.approx(70)
+    straight, tilted = (
+        pose_head(anatomy, dataclasses.replace(REST, gantry_tilt_deg=degrees), (64, 80, 70), (3.0, 3.0, 3.0), CPU)
+        for degrees in (0.0, 20.0)
+    )
+    volumes = [float(is_tissue(head.tissue, BRAIN).sum()) for head in (straight, tilted)]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.03)
+
+
+def test_after_a_step_what_lies_above_is_moved_and_what_lies_below_is_not(anatomy: Anatomy) -> None:
+    grid = ((64, 80, 60), (3.0, 3.0, 3.0))
+    still = pose_head(anatomy, REST, *grid, CPU)
+    moved = pose_head(anatomy, dataclasses.replace(REST, step=Step(0.5, (6.0, -3.0), 0.0)), *grid, CPU)
+    assert torch.equal(still.tissue[:, :, :30], moved.tissue[:, :, :30])
+    assert torch.equal(torch.roll(still.tissue, (2, -1), (0, 1))[4:-4, 4:-4, 30:], moved.tissue[4:-4, 4:-4, 30:])

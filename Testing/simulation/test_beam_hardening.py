@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ICHSegmentationLib.simulation.beam_hardening import (
-    PIXEL_MM,
-    VIEWS,
-    Beam,
-    beam_hardening_hu,
-    projector,
-    reconstructed,
-)
+from ICHSegmentationLib.simulation.beam_hardening import Beam, beam_hardening_hu
+from ICHSegmentationLib.simulation.projection import PIXEL_MM, VIEWS, backprojected, projector
 
 BEAM = Beam(peak_kv=120.0, filter_mm=6.0, left=1.0)
 SIZE = 160  # pixels of 1 mm
@@ -57,7 +51,7 @@ def test_filtered_backprojection_gives_the_disc_back() -> None:
     radius = from_middle_mm(size, pixel_mm=PIXEL_MM)
     project, spread = projector(size, torch.device("cpu"))
     sinogram = (project @ (radius < 40).float().reshape(-1, 1)).reshape(VIEWS, size, 1)
-    again = reconstructed(sinogram, spread).reshape(size, size)
+    again = backprojected(sinogram, spread).reshape(size, size)
     assert float(again[radius < 35].mean()) == pytest.approx(1, abs=0.01)
     assert float(again[(radius > 45) & (radius < 65)].mean()) == pytest.approx(0, abs=0.01)
 

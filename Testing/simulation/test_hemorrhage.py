@@ -7,19 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from test_anatomy import REST
 
-from ICHSegmentationLib.simulation.anatomy import Head, Tissue, pose_head
-from ICHSegmentationLib.simulation.hemorrhage import (
-    Extraaxial,
-    Intraventricular,
-    Parenchymal,
-    Subarachnoid,
-    Subtype,
-    draw_bleeds,
-    pick_voxel,
-    place_bleeds,
-)
+from ICHSegmentationLib.simulation.anatomy import Head, Tissue
+from ICHSegmentationLib.simulation.blood import Subtype
+from ICHSegmentationLib.simulation.extraaxial import Extraaxial
+from ICHSegmentationLib.simulation.fluid_bleeds import Intraventricular, Subarachnoid
+from ICHSegmentationLib.simulation.hemorrhage import draw_bleeds, place_bleeds
+from ICHSegmentationLib.simulation.parenchymal import Parenchymal
+from ICHSegmentationLib.simulation.places import pick_voxel
+from ICHSegmentationLib.simulation.pose import pose_head
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 
 CPU = torch.device("cpu")
@@ -45,6 +43,26 @@ def test_a_parenchymal_bleed_has_about_its_volume(volume_ml: float) -> None:
     bleed = dataclasses.replace(bleed, where=0.5, roughness=0.1, fine_roughness=0.0)
     _, subtype = placed(bleed)
     assert float((subtype == Subtype.IPH).sum()) * 1.5**3 / 1000 == pytest.approx(volume_ml, rel=0.35)
+
+
+def test_satellites_lie_free_of_the_bleed_but_near() -> None:
+    alone = dataclasses.replace(
+        Parenchymal.draw(RNG(0), contusion=False),
+        region="lobar",
+        volume_ml=12.0,
+        where=0.5,
+        roughness=0.1,
+        satellites=0,
+    )
+    _, without = placed(alone)
+    _, with_some = placed(dataclasses.replace(alone, satellites=4))
+    added = (with_some > 0) & (without == 0)
+    _, parts = ndimage.label((with_some > 0).numpy())
+    assert int(added.sum()) > 5
+    assert parts >= 3
+    assert bool((with_some[without > 0] > 0).all())
+    apart_mm = ndimage.distance_transform_edt((without == 0).numpy()) * 1.5
+    assert apart_mm[added.numpy()].max() < 40
 
 
 def test_an_epidural_bleed_lies_against_the_skull_and_pushes_the_brain_away() -> None:

@@ -14,15 +14,19 @@ from ICHSegmentationLib.simulation.scanner import (
     Protocol,
     add_cupping,
     add_table,
+    coarsened,
     noise,
+    padded,
     scan,
+    slice_profile,
     streaks,
+    thickened,
     through_8_bit_window,
     to_slices,
 )
 
 PLAIN = dataclasses.replace(
-    Protocol.draw(np.random.default_rng(0)),
+    Protocol.draw(np.random.default_rng(0)).undisturbed(),
     spacing_mm=(1.0, 1.0, 5.0),
     subslices=4,
     noise_hu=3.0,
@@ -30,9 +34,7 @@ PLAIN = dataclasses.replace(
     beam=Beam(120.0, 6.0, 0.0),
     cupping_hu=0.0,
     bowl_hu=0.0,
-    streaks=0,
     table_mm=None,
-    windowed=False,
 )
 
 
@@ -105,3 +107,91 @@ def test_a_table_lies_in_the_air_behind_the_head() -> None:
     assert bool(changed.any())
     assert float(before[changed].max()) < -300
     assert int(changed.nonzero()[:, 1].max()) < 40
+
+
+def step_of_fine_slices() -> torch.Tensor:
+    """Air below, 30 HU from the middle on; 8 slices of 4."""
+    return torch.where(torch.arange(32) < 16, 0.0, 30.0).expand(2, 2, 32)
+
+
+def test_a_profile_sums_to_one_and_lies_in_the_middle_of_its_slice() -> None:
+    for subslices, coverage, spread in ((4, 1.0, 0.3), (3, 0.5, 0.0), (5, 1.9, 0.2), (2, 0.6, 0.4)):
+        places, weights = slice_profile(subslices, coverage, spread)
+        assert sum(weights) == pytest.approx(1)
+        middle = sum(p * w for p, w in zip(places, weights, strict=True))
+        assert middle == pytest.approx((subslices - 1) / 2)
+
+
+def test_a_slice_without_overlap_or_spread_is_the_mean_of_its_own() -> None:
+    volume = torch.rand(3, 3, 12)
+    places, weights = slice_profile(4, 1.0, 0.0)
+    assert places == [0, 1, 2, 3]
+    assert weights == pytest.approx([0.25] * 4)
+    assert torch.allclose(to_slices(volume, 4, 1.0, 1e-6), to_slices(volume, 4), atol=1e-6)
+
+
+def test_overlapping_slices_see_what_is_beside_them_and_slices_with_gaps_miss_what_lies_in_between() -> None:
+    step = step_of_fine_slices()
+    assert to_slices(step, 4)[0, 0].tolist() == [0, 0, 0, 0, 30, 30, 30, 30]
+    overlapping = to_slices(step, 4, coverage=2.0)[0, 0]
+    assert 5 < float(overlapping[3]) < 10
+    dot = torch.zeros(1, 1, 12)
+    dot[0, 0, 4] = 100.0  # at the border of the second slice
+    assert float(to_slices(dot, 4, coverage=0.5).abs().max()) == 0
+    assert float(to_slices(dot, 4).max()) == 25
+
+
+def test_thickened_slices_are_blurred_along_z_at_their_end_alone() -> None:
+    stripes = torch.tensor([0.0, 10.0]).repeat(6).expand(2, 2, 12)
+    below, above = thickened(stripes, 0.5)[0, 0], thickened(stripes, -0.5)[0, 0]
+    assert below.tolist() == [5.0] * 6 + [0.0, 10.0] * 3
+    assert above.tolist() == [0.0, 10.0] * 3 + [5.0] * 6
+    assert torch.equal(thickened(stripes, 0.0), stripes)
+    ramp = torch.arange(12.0).expand(1, 1, 12)
+    assert torch.allclose(thickened(ramp, 1.0)[0, 0, 1:-1], ramp[0, 0, 1:-1])  # what is even stays in its place
+
+
+def test_a_resampled_scan_keeps_its_grid_and_loses_its_noise() -> None:
+    grain = torch.randn(60, 70, 2, generator=torch.Generator().manual_seed(0))
+    again = coarsened(grain, 1.5)
+    assert again.shape == grain.shape
+    assert float(again.std()) < 0.8
+    assert torch.equal(coarsened(grain, 1.0), grain)
+
+
+def test_outside_the_round_field_stands_the_padding_value() -> None:
+    slices = torch.zeros(80, 80, 2)
+    after = padded(slices, dataclasses.replace(PLAIN, field_mm=60.0, padding_hu=-2000.0))
+    outside = float((after == -2000).float().mean())
+    assert outside == pytest.approx(1 - np.pi * 30**2 / 80**2, abs=0.01)
+    assert float(after[40, 40, 0]) == 0
+    assert torch.equal(padded(slices, PLAIN), slices)
+
+
+def test_a_scan_has_twelve_bits() -> None:
+    hu, head = ball_of_water()
+    hu[36:44, 36:44] = 8000.0
+    ct = scan(hu, head, PLAIN)
+    assert float(ct.max()) == 3071
+    assert float(ct.min()) >= -1024
+
+
+def test_the_grain_of_a_seed_is_drawn_alike_on_every_device() -> None:
+    state = torch.get_rng_state()
+    depth = torch.full((20, 20, 3), 13.0)
+    assert torch.equal(noise(depth, PLAIN), noise(depth, PLAIN))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_most_protocols_are_ordinary_and_every_rarity_occurs() -> None:
+    drawn = [Protocol.draw(np.random.default_rng(seed)) for seed in range(500)]
+    ordinary = [p.coverage == 1 and p.motion is None and p.thickened == 0 and p.coarser == 1 for p in drawn]
+    assert 0.55 < np.mean(ordinary) < 0.8
+    assert min(p.coverage for p in drawn) < 0.7
+    assert max(p.coverage for p in drawn) > 1.5
+    for rare in ([p.motion is not None for p in drawn], [p.thickened != 0 for p in drawn],
+                 [p.coarser != 1 for p in drawn], [p.field_mm is not None for p in drawn]):  # fmt: skip
+        assert 0.02 < np.mean(rare) < 0.2
+    assert 0.3 <= min(p.spacing_mm[0] for p in drawn) < 0.4
+    assert min(p.spacing_mm[2] for p in drawn) < 0.7
+    assert max(p.spacing_mm[2] for p in drawn) > 7.5

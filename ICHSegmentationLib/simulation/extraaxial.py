@@ -1,0 +1,91 @@
+"""Bleeds between skull and brain: subdural and epidural."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ICHSegmentationLib.simulation.anatomy import Head
+from ICHSegmentationLib.simulation.blood import Blood, Subtype
+from ICHSegmentationLib.simulation.fields import length, smooth_noise
+from ICHSegmentationLib.simulation.places import offsets_mm, pick_voxel
+
+
+@dataclass(frozen=True)
+class Extraaxial:
+    """Bleed between skull and brain: subdural (a crescent, or along falx or tentorium) or epidural (a lens)."""
+
+    blood: Blood
+    epidural: bool
+    along: str  # convexity, falx or tentorium
+    where: float
+    thickness_mm: float
+    extent_mm: float
+    steepness: float  # of the edge
+    roughness: float
+    push: float  # share of its thickness by which the brain gives way
+    seed: int
+
+    @property
+    def subtype(self) -> Subtype:
+        return Subtype.EDH if self.epidural else Subtype.SDH
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, epidural: bool) -> Extraaxial:
+        if epidural:
+            along = "convexity"
+            thickness = float(np.clip(math.exp(rng.normal(math.log(7.5), 0.65)), 2.0, 35))
+            extent = float(np.clip(thickness * rng.uniform(1.4, 3.2) + 8, 12, 60))
+            steepness = rng.uniform(1.6, 2.6)
+        else:
+            along = str(rng.choice(["convexity", "falx", "tentorium"], p=[0.76, 0.16, 0.08]))
+            thickness = float(np.clip(math.exp(rng.normal(math.log(5.5), 0.6)), 1.5, 26))
+            extent = float(rng.uniform(20, 95))
+            steepness = rng.uniform(2.5, 7)
+        if along != "convexity":
+            thickness = float(rng.uniform(1.5, 7))
+        return cls(
+            blood=Blood.draw(rng, 44, 80),
+            epidural=epidural,
+            along=along,
+            where=float(rng.random()),
+            thickness_mm=thickness,
+            extent_mm=extent,
+            steepness=float(steepness),
+            roughness=float(rng.uniform(0, 0.25)),
+            push=float(rng.uniform(0.5, 1.0)),
+            seed=int(rng.integers(2**31)),
+        )
+
+    def thickness(self, head: Head) -> torch.Tensor | None:
+        """Thickness in mm of the bleed facing each voxel, [x, y, z]; None where this head offers no place for it."""
+        inside = head.cavity_mm > 0
+        side = head.midline_mm > 0
+        surface = head.brain_mm < 2.5
+        if self.along == "convexity":
+            candidates = inside & (head.cavity_mm <= 2.5) & (head.midline_mm.abs() > 12)
+        elif self.along == "falx":
+            candidates = inside & (head.midline_mm.abs() < 2) & surface & (head.tentorium_mm > 6)
+        else:
+            candidates = inside & (head.tentorium_mm.abs() < 2) & surface
+        centre = pick_voxel(candidates, self.where)
+        if centre is None:
+            return None
+        distance = length(offsets_mm(head, centre)) / self.extent_mm
+        grid = (head.size, head.spacing_mm)
+        distance = distance + smooth_noise(self.seed, *grid, 40, head.device) * (0.25 * self.roughness)
+        profile = self.thickness_mm * (1 - distance.clamp(0, 3) ** self.steepness).clamp_min(0)
+        profile = profile * (1 + smooth_noise(self.seed + 1, *grid, 25, head.device) * self.roughness).clamp_min(0)
+        here = side[tuple(centre)]
+        return torch.where((side == here) | (head.midline_mm.abs() < 1), profile, 0)
+
+    def mask(self, head: Head, thickness: torch.Tensor) -> torch.Tensor:
+        inside = (head.cavity_mm > 0) & (thickness > 0)
+        if self.along == "convexity":
+            return inside & (head.cavity_mm <= thickness)
+        apart = head.midline_mm.abs() if self.along == "falx" else head.tentorium_mm.abs()
+        surface = head.brain_mm < thickness + 1
+        return inside & (apart <= thickness) & surface & (head.cavity_mm > 1)

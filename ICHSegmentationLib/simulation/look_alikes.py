@@ -1,0 +1,163 @@
+"""Look-alikes: what looks like a bleed, or lies where bleeds do, and is none: calcifications, infarcts, tumours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ICHSegmentationLib.simulation.anatomy import BONE, BRAIN, CEREBRUM, Head, Tissue, is_tissue
+from ICHSegmentationLib.simulation.places import pick_voxel, rough_ball
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A rough ball of one density: calcification, infarct, thin skull, air, scalp swelling. JSON values only."""
+
+    kind: str
+    where: float
+    radius_mm: float
+    roughness: float
+    hu: float
+    strength: float  # 1 replaces the tissue, less blends
+    seed: int
+
+
+SPOTS = {
+    # kind: (probability, most of them, radius mm, hu, strength)
+    "choroid": (0.6, 2, (1.2, 4.5), (60, 400), (0.8, 1)),
+    "pineal": (0.6, 1, (1.2, 4), (70, 400), (0.8, 1)),
+    "basal ganglia": (0.2, 2, (1, 4), (50, 180), (0.5, 1)),
+    "artery": (0.3, 3, (0.8, 2.2), (130, 700), (0.6, 1)),  # plaques
+    "falx": (0.25, 2, (1, 4), (80, 700), (0.8, 1)),
+    "infarct": (0.3, 3, (3, 32), (8, 24), (0.4, 1)),
+    "skull": (0.1, 1, (4, 45), (10, 55), (1, 1)),
+    "air": (0.06, 2, (2, 12), (-950, -300), (1, 1)),
+    "scalp": (0.35, 2, (10, 45), (35, 75), (1, 1)),
+}
+
+
+def draw_spots(rng: np.random.Generator) -> tuple[Spot, ...]:
+    spots = []
+    for kind, (probability, most, radius, hu, strength) in SPOTS.items():
+        if rng.random() < probability:
+            for _ in range(int(rng.integers(1, most + 1))):
+                spots.append(
+                    Spot(
+                        kind,
+                        float(rng.random()),
+                        float(math.exp(rng.uniform(math.log(radius[0]), math.log(radius[1])))),
+                        float(rng.uniform(0.1, 0.35)),
+                        float(rng.uniform(*hu)),
+                        float(rng.uniform(*strength)),
+                        int(rng.integers(2**31)),
+                    )
+                )
+    return tuple(spots)
+
+
+TUMOURS = 0.04  # share of heads with tumours: few, as those who come with a suspected bleed
+
+
+@dataclass(frozen=True)
+class Tumour:
+    """A rough ball with a darker core, in edema that spreads through white matter. JSON values only."""
+
+    in_brain: bool  # else against the skull
+    where: float
+    radius_mm: float
+    roughness: float
+    above_grey_hu: float  # less than any bleed is
+    core: float  # radius of the dead core, share of the tumour's
+    core_hu: float
+    edema_mm: float
+    edema_hu: float  # taken off white matter
+    seed: int
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Tumour:
+        return cls(
+            in_brain=bool(rng.random() < 0.7),
+            where=float(rng.random()),
+            radius_mm=float(math.exp(rng.uniform(math.log(4), math.log(22)))),
+            roughness=float(rng.uniform(0.05, 0.2)),
+            above_grey_hu=float(rng.uniform(-6, 5)),
+            core=float(rng.uniform(0.3, 0.75)) if rng.random() < 0.5 else 0.0,
+            core_hu=float(rng.uniform(10, 26)),
+            edema_mm=float(rng.uniform(0, 22)),
+            edema_hu=float(rng.uniform(6, 14)),
+            seed=int(rng.integers(2**31)),
+        )
+
+
+def draw_tumours(rng: np.random.Generator) -> tuple[Tumour, ...]:
+    """One, or several metastases."""
+    if rng.random() >= TUMOURS:
+        return ()
+    return tuple(Tumour.draw(rng) for _ in range(int(rng.choice([1, 2, 4], p=[0.7, 0.2, 0.1]))))
+
+
+def paint_tumour(hu: torch.Tensor, head: Head, tumour: Tumour, grey_hu: float) -> None:
+    """Paints a tumour and its edema, if the head offers a place; it does not displace (its mass is not simulated)."""
+    brain = is_tissue(head.tissue, CEREBRUM) & (head.cavity_mm > 0)
+    depth = head.cavity_mm > 12 if tumour.in_brain else head.cavity_mm < 6
+    centre = pick_voxel(brain & depth, tumour.where)
+    if centre is None:
+        return
+    radius = tumour.radius_mm
+    box, distance = rough_ball(head, centre, radius, tumour.roughness, tumour.seed, reach_mm=tumour.edema_mm)
+    inside = (head.cavity_mm[box] > 0) & ~is_tissue(head.tissue[box], BONE)
+    white = head.tissue[box] == Tissue.WHITE
+    around = (1 - (distance - 1) * radius / max(1.0, tumour.edema_mm)).clamp(0, 1) * (distance >= 1) * white * inside
+    body = ((1 - distance) * radius / 2).clamp(0, 1) * inside  # an edge of two millimetres
+    density = torch.where(distance < tumour.core, tumour.core_hu, grey_hu + tumour.above_grey_hu)
+    swollen = hu[box] - around.sqrt() * tumour.edema_hu
+    hu[box] = swollen + (density - swollen) * body
+
+
+def paint_spot(hu: torch.Tensor, head: Head, spot: Spot) -> None:
+    """Blends one spot into the painted head, where that kind of spot can be."""
+    tissue, inside = head.tissue, head.cavity_mm > 0
+    if spot.kind == "choroid":
+        ventricle = (tissue == Tissue.VENTRICLE).nonzero()
+        if len(ventricle) < 100:
+            return
+        back = float(ventricle[:, 1].float().quantile(0.25)) if len(ventricle) < 2**23 else 0.0
+        y = torch.arange(head.size[1], device=head.device)[None, :, None]
+        candidates, allowed = (tissue == Tissue.VENTRICLE) & (y < back), inside
+    elif spot.kind == "pineal":
+        deep = (tissue == Tissue.DEEP_GREY) & (head.midline_mm.abs() < 14)
+        found = deep.nonzero()
+        if len(found) == 0:
+            return
+        y = torch.arange(head.size[1], device=head.device)[None, :, None]
+        candidates = inside & (head.midline_mm.abs() < 2) & ((y - found[:, 1].min()).abs() <= 2)
+        candidates &= (torch.arange(head.size[2], device=head.device) - int(found[:, 2].float().mean())).abs() <= 3
+        allowed = inside
+    elif spot.kind == "basal ganglia":
+        candidates, allowed = tissue == Tissue.DEEP_GREY, inside
+    elif spot.kind == "artery":
+        candidates, allowed = (tissue == Tissue.ARTERY) & inside, inside
+    elif spot.kind == "falx":
+        candidates = inside & (head.midline_mm.abs() < 1.5) & (head.brain_mm < 2) & (head.tentorium_mm > 5)
+        allowed = inside
+    elif spot.kind == "infarct":
+        candidates = is_tissue(tissue, CEREBRUM) & inside
+        allowed = is_tissue(tissue, BRAIN) & inside
+    elif spot.kind == "skull":
+        candidates = is_tissue(tissue, BONE) & (head.tentorium_mm > 10)
+        allowed = is_tissue(tissue, BONE)
+    elif spot.kind == "air":
+        candidates = inside & (head.cavity_mm < 8)
+        allowed = inside & (head.cavity_mm < 12)
+    else:
+        candidates = (tissue == Tissue.SKIN) & (head.cavity_mm > -16)
+        allowed = (tissue != Tissue.CORTICAL_BONE) & ~inside & (head.cavity_mm > -20) & (head.cavity_mm < -4)
+    centre = pick_voxel(candidates, spot.where)
+    if centre is None:
+        return
+    box, distance = rough_ball(head, centre, spot.radius_mm, spot.roughness, spot.seed)
+    share = ((1 - distance) * 4).clamp(0, 1) * spot.strength * allowed[box]
+    hu[box] = hu[box] * (1 - share) + spot.hu * share

@@ -1,0 +1,65 @@
+"""Mass effect: the content of the skull gives way to a bleed, the skull stays."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch.nn import functional
+
+from ICHSegmentationLib.simulation.anatomy import BRAIN, Head, Tissue, is_tissue
+from ICHSegmentationLib.simulation.fields import blur, length, resize
+
+COARSE_MM = 4.0  # displacements are smooth: they are worked out on a grid this coarse
+
+
+def coarse_size(head: Head) -> tuple[int, int, int]:
+    x, y, z = (max(4, math.ceil(n * s / COARSE_MM)) for n, s in zip(head.size, head.spacing_mm, strict=True))
+    return x, y, z
+
+
+def push_from(head: Head, centre: torch.Tensor, radius_mm: float, share: float) -> torch.Tensor:
+    """Displacement away from a bleed in the brain, fading with distance and towards the skull, in mm [3, coarse]."""
+    size = coarse_size(head)
+    steps = [n * s / c for n, s, c in zip(head.size, head.spacing_mm, size, strict=True)]
+    offsets = []
+    for axis, (count, step) in enumerate(zip(size, steps, strict=True)):
+        position = (torch.arange(count, device=head.device) + 0.5) * step
+        here = (float(centre[axis]) + 0.5) * head.spacing_mm[axis]
+        offsets.append((position - here).view([-1 if other == axis else 1 for other in range(3)]))
+    distance = length((offsets[0], offsets[1], offsets[2])).clamp_min(1.0)
+    room = resize(head.cavity_mm, size).div(12).clamp(0, 1)
+    strength = share * radius_mm * torch.exp(-((distance / (6 * share * radius_mm + 10)) ** 2)) * room
+    return torch.stack([offset / distance * strength for offset in offsets])
+
+
+def push_inwards(head: Head, thickness: torch.Tensor) -> torch.Tensor:
+    """Displacement away from the skull under an extra-axial bleed, fading with depth, in mm [3, coarse]."""
+    size = coarse_size(head)
+    depth = resize(head.cavity_mm, size)
+    strength = resize(thickness, size) * torch.exp(-depth.clamp_min(0) / 35)
+    inwards = torch.stack(torch.gradient(blur(depth, (1.2, 1.2, 1.2))))
+    return inwards / inwards.norm(dim=0).clamp_min(1e-3) * strength
+
+
+def give_way(head: Head, push: torch.Tensor, epidural: torch.Tensor) -> Head:
+    """The head with its content moved by `push` (mm, on the coarse grid); the skull stays."""
+    grid = torch.empty(*head.size, 3, device=head.device)
+    for axis, (count, step) in enumerate(zip(head.size, head.spacing_mm, strict=True)):
+        voxel = torch.arange(count, device=head.device).view([-1 if other == axis else 1 for other in range(3)])
+        moved = voxel - resize(push[axis], head.size) / step
+        grid[..., 2 - axis] = (2 * moved + 1) / count - 1
+    stack = torch.stack([head.brain_mm, head.ventricle_mm, head.midline_mm, head.tentorium_mm])
+    moved_fields = functional.grid_sample(stack[None], grid[None], padding_mode="border", align_corners=False)[0]
+    moved_tissue = functional.grid_sample(
+        head.tissue[None, None].float(), grid[None], mode="nearest", padding_mode="border", align_corners=False
+    )[0, 0].to(torch.uint8)
+    content = (head.cavity_mm > 0) & is_tissue(
+        moved_tissue, (*BRAIN, Tissue.CSF, Tissue.VENTRICLE, Tissue.SINUS, Tissue.ARTERY)
+    )
+    tissue = torch.where(content, moved_tissue, head.tissue)
+    brain, ventricle, midline, tentorium = moved_fields
+    return dataclasses.replace(
+        head, tissue=tissue, brain_mm=brain, ventricle_mm=ventricle, midline_mm=midline, tentorium_mm=tentorium
+    )

@@ -1,0 +1,68 @@
+"""What surgery leaves: bone is gone where it was cut and nowhere else, air lies under it, scalp swells over it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_hemorrhage import head
+from test_tissue import PLAIN, no_bleeding
+
+from ICHSegmentationLib.simulation.anatomy import BONE, is_tissue
+from ICHSegmentationLib.simulation.surgery import OPERATED, Opening, draw_openings, open_skull
+from ICHSegmentationLib.simulation.tissue import paint
+
+HEAD = head()
+BEFORE, _ = paint(HEAD, PLAIN, no_bleeding())
+BONY = is_tissue(HEAD.tissue, BONE)
+
+
+def opened(kind: str, **changes: object) -> torch.Tensor:
+    drawn = Opening.draw(np.random.default_rng(0))
+    plain = {"kind": kind, "where": 0.4, "radius_mm": 30.0, "cut_mm": 4.0, "filling_hu": 25.0, "swollen": 0.0}
+    opening = dataclasses.replace(drawn, **{**plain, "air_mm": 0.0, "roughness": 0.0, **changes})
+    after = BEFORE.clone()
+    open_skull(after, HEAD, opening)
+    return after
+
+
+def removed_ml(after: torch.Tensor) -> float:
+    return float(((after == 25.0) & BONY).sum()) * HEAD.voxel_ml
+
+
+def test_a_defect_takes_more_bone_than_the_cut_around_a_flap_and_that_more_than_a_hole() -> None:
+    hole, flap, defect = (removed_ml(opened(kind, radius_mm=6.5 if kind == "hole" else 30.0))
+                          for kind in ("hole", "flap", "defect"))  # fmt: skip
+    assert 0.2 < hole < flap < defect
+    assert defect < 60
+
+
+@pytest.mark.parametrize("kind", ["hole", "flap", "defect"])
+def test_without_swelling_and_air_only_bone_changes(kind: str) -> None:
+    changed = opened(kind) != BEFORE
+    assert bool(changed.any())
+    assert bool(BONY[changed].all())
+
+
+def test_a_flap_stays_in_the_middle_of_its_cut() -> None:
+    gone = (opened("flap") == 25.0) & BONY
+    middle = gone.nonzero().float().mean(0)
+    apart_mm = (gone.nonzero().float() - middle).norm(dim=1) * 1.5
+    assert float(apart_mm.quantile(0.05)) > 12
+
+
+def test_the_scalp_swells_outside_the_cavity_and_air_rises_inside() -> None:
+    swollen = (opened("hole", swollen=1.0, swelling_hu=60.0) != BEFORE) & ~BONY
+    assert int(swollen.sum()) > 100
+    assert bool((HEAD.cavity_mm[swollen] <= 0).all())
+    airy = opened("flap", air_mm=5.0) == -900.0
+    assert int(airy.sum()) > 20
+    depth = HEAD.cavity_mm[airy]
+    assert 0 < float(depth.min()) < float(depth.max()) < 5
+
+
+def test_few_heads_were_operated_on() -> None:
+    share = np.mean([bool(draw_openings(np.random.default_rng(seed))) for seed in range(1000)])
+    assert share == pytest.approx(OPERATED, abs=0.025)
