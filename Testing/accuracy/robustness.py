@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from ICHSegmentationLib.inference import segment
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import IGNORED, Case, CaseParameters, simulate
 from ICHSegmentationLib.simulation.label_maps import load_anatomies
+from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import as_volume
 
 LEAST_ML = 3.0
@@ -96,6 +96,14 @@ def quarter_turns() -> list[Callable[[np.ndarray], np.ndarray]]:
     return turns
 
 
+def summarise(result: dict[str, dict[str, list[float]]]) -> None:
+    """Prints the median Dice at the worst and the best setting of each kind, over the heads so far."""
+    for kind, settings in result.items():
+        if medians := {name: float(np.median(values)) for name, values in settings.items()}:
+            best, worst = max(medians.values()), min(medians.values())
+            print(f"{kind:10s} median Dice {worst:.3f} to {best:.3f}, drop {best - worst:.3f}  {medians}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("label_maps", type=Path)
@@ -103,6 +111,7 @@ def main() -> None:
     parser.add_argument("--anatomies", type=int, nargs="+", required=True, help="which of the folder, from 0")
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--cases", type=int, default=8)
+    parser.add_argument("--poses", type=int, default=24, help="the first so many of the 24")
     parser.add_argument("--rotations", type=int, default=10)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--quality", default="fast")
@@ -112,7 +121,8 @@ def main() -> None:
     anatomies = load_anatomies(options.label_maps, options.cache, options.anatomies)
     result: dict[str, dict[str, list[float]]] = {"spacing": {}, "poses": {}, "rotations": {}}
     with torch.inference_mode():
-        for drawn in bleeding_heads(anatomies, options.cases, options.seed):
+        for done, drawn in enumerate(bleeding_heads(anatomies, options.cases, options.seed)):
+            print(f"head {done + 1} of {options.cases}", flush=True)
             anatomy = anatomies[drawn.anatomy]
             for in_plane, thick in SPACINGS_MM:
                 case = simulate(at_spacing(drawn, in_plane, thick), anatomy)
@@ -120,18 +130,15 @@ def main() -> None:
                     dice_of(case, ensemble, options.quality)
                 )
             case = simulate(at_spacing(drawn, 1.2, 5.0), anatomy)
-            for number, turn in enumerate(quarter_turns()):
+            for number, turn in enumerate(quarter_turns()[: options.poses]):
                 result["poses"].setdefault(str(number), []).append(dice_of(case, ensemble, options.quality, turn))
             for number in range(options.rotations + 1):
                 rng = np.random.default_rng((options.seed, number)) if number else None
                 case = simulate(turned(drawn, rng), anatomy)
                 result["rotations"].setdefault(str(number), []).append(dice_of(case, ensemble, options.quality))
-    for kind, settings in result.items():
-        medians = {name: float(np.median(values)) for name, values in settings.items()}
-        best, worst = max(medians.values()), min(medians.values())
-        print(f"{kind:10s} median Dice {worst:.3f} to {best:.3f}, drop {best - worst:.3f}  {medians}")
-    if options.out:
-        options.out.write_text(json.dumps({"bundle_sha256": ensemble.sha256, "dice": result}, indent=1))
+            summarise(result)
+            if options.out:
+                write_json(options.out, {"bundle_sha256": ensemble.sha256, "dice": result})
 
 
 if __name__ == "__main__":
