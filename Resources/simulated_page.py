@@ -71,6 +71,12 @@ def contusion(rng: np.random.Generator) -> AnyBleed:
     return dataclasses.replace(Parenchymal.draw(rng, contusion=True), volume_ml=2.5)
 
 
+def wide(drawn: CaseParameters, rng: np.random.Generator) -> CaseParameters:
+    """Blood settled in ventricles that age has widened."""
+    pose = dataclasses.replace(drawn.pose, brain_growth_mm=0.5, ventricle_growth_mm=2.0)
+    return dataclasses.replace(drawn, bleeds=(settled(rng),), pose=pose)
+
+
 def settled(rng: np.random.Generator) -> AnyBleed:
     return dataclasses.replace(Intraventricular.draw(rng), form="settled", level=0.3)
 
@@ -80,12 +86,12 @@ def basal(rng: np.random.Generator) -> AnyBleed:
 
 
 def sulcal(rng: np.random.Generator) -> AnyBleed:
-    return dataclasses.replace(Subarachnoid.draw(rng), basal=False, radius_mm=30.0, opening_mm=1.0, dilution=1.0)
+    return dataclasses.replace(Subarachnoid.draw(rng), basal=False, radius_mm=20.0, opening_mm=1.0, dilution=1.0)
 
 
 def subdural(rng: np.random.Generator) -> AnyBleed:
     drawn = Extraaxial.draw(rng, epidural=False)
-    return dataclasses.replace(drawn, along="convexity", thickness_mm=9.0, extent_mm=80.0, where=0.55)
+    return dataclasses.replace(drawn, along="convexity", thickness_mm=9.0, extent_mm=65.0, where=0.85)
 
 
 def along_falx(rng: np.random.Generator) -> AnyBleed:
@@ -121,7 +127,7 @@ TILES = (
     Tile("IPH, deep, with satellites", 1, bleeding(deep)),
     Tile("IPH, lobar, and IVH", 2, bleeding(lobar, settled)),
     Tile("IPH: contusions", 3, bleeding(contusion, contusion, contusion)),
-    Tile("IVH, settled", 4, bleeding(settled)),
+    Tile("IVH, settled", 4, wide),
     Tile("SAH, basal cisterns", 5, bleeding(basal)),
     Tile("SAH, sulci", 6, bleeding(sulcal)),
     Tile("SDH, convexity", 7, bleeding(subdural)),
@@ -144,7 +150,15 @@ def page() -> Image.Image:
         corner = (number % COLUMNS * width, number // COLUMNS * (height + CAPTION))
         image.paste(picture(simulated(tile, heads)), corner)
         draw.text((corner[0] + 6, corner[1] + height + 3), tile.words, fill=(225, 225, 225))
-    return image.quantize(GREYS + 4 * len(COLORS), dither=Image.Dither.NONE)
+    return image.quantize(palette=palette(), dither=Image.Dither.NONE)
+
+
+def palette() -> Image.Image:
+    """The page's greys and the colours of the outlines, which a palette made from the page itself would lose."""
+    greys = [value for step in range(GREYS) for value in [round(step * 255 / (GREYS - 1))] * 3]
+    holder = Image.new("P", (1, 1))
+    holder.putpalette(greys + [value for color in COLORS.values() for value in color])
+    return holder
 
 
 def anatomies() -> list[Anatomy]:
@@ -156,17 +170,17 @@ def anatomies() -> list[Anatomy]:
 
 
 def simulated(tile: Tile, heads: list[Anatomy]) -> Case:
-    """The case of a tile, in slices of 5 mm, upright enough for its whole head to be in view."""
+    """The case of a tile, in slices of 5 mm, the eight centimetres around the middle of its brain."""
     rng = np.random.default_rng(tile.seed)
     drawn = CaseParameters.draw(rng, len(heads))
     protocol = dataclasses.replace(
-        drawn.protocol.undisturbed(), spacing_mm=(0.9, 0.9, 5.0), subslices=4, noise_hu=float(rng.uniform(1.8, 3))
+        drawn.protocol.undisturbed(), spacing_mm=(1.0, 1.0, 5.0), subslices=3, noise_hu=float(rng.uniform(1.8, 3))
     )
     pose = dataclasses.replace(drawn.pose, offset_mm=(0.0, 0.0, 0.0), gantry_tilt_deg=0.0, step=None)
     densities = dataclasses.replace(drawn.densities, tumours=())
     plain = dataclasses.replace(
         drawn,
-        slices=30,
+        slices=16,
         width_mm=(176.0, 216.0),
         pose=pose,
         densities=densities,
@@ -196,6 +210,9 @@ def picture(case: Case) -> Image.Image:
 def slice_to_show(case: Case) -> int:
     """The slice with most bleed; without bleed, that with most of what was put in, or a middle one."""
     seen = (case.subtype > 0) & (case.subtype != IGNORED)
+    metal = (case.hu == 3071).sum(dim=(0, 1))
+    if any(device.kind == "coil" for device in case.parameters.devices) and bool(metal.any()):
+        return int(metal.argmax())
     if bool(seen.any()):
         return int(seen.sum(dim=(0, 1)).argmax())
     if case.parameters.devices:
