@@ -26,6 +26,7 @@ import torch
 
 from ICHSegmentationLib.errors import ICHError, InputError, require_at_least
 from ICHSegmentationLib.simulation.anatomy import Anatomy
+from ICHSegmentationLib.simulation.case import EDITION
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.cases import cases_of
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
@@ -149,7 +150,7 @@ def simulated_pools(
     pools = []
     for name, (chosen, count, seed) in parts.items():
         pool = work / name
-        claim(pool, {"simulation seed": seed, "heads": [file.stem for file in chosen]})
+        claim(pool, {"simulation seed": seed, "simulator edition": EDITION, "heads": [file.stem for file in chosen]})
         anatomies = [Anatomy.load(file) for file in chosen]
         for _ in simulate_pool(anatomies, pool, range(count), seed, device):
             if deadline.left_s < deadline.seconds / 2:
@@ -166,6 +167,7 @@ def origin_of(job: Job, packed: list[LabelledHead]) -> dict[str, Any]:
     names = [head.name for head in packed]
     return {
         "simulation seed": job.simulation_seed,
+        "simulator edition": EDITION,
         "heads": names[: -job.held_out],
         "heads held out": names[-job.held_out :],
     }
