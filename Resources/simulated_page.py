@@ -172,11 +172,11 @@ def anatomies() -> list[Anatomy]:
 def simulated(tile: Tile, heads: list[Anatomy]) -> Case:
     """The case of a tile, in slices of 5 mm, the eight centimetres around the middle of its brain."""
     rng = np.random.default_rng(tile.seed)
-    drawn = CaseParameters.draw(rng, len(heads))
+    drawn = CaseParameters.draw(rng, len(heads)).undisturbed()
     protocol = dataclasses.replace(
-        drawn.protocol.undisturbed(), spacing_mm=(1.0, 1.0, 5.0), subslices=3, noise_hu=float(rng.uniform(1.8, 3))
+        drawn.protocol, spacing_mm=(1.0, 1.0, 5.0), subslices=3, noise_hu=float(rng.uniform(1.8, 3))
     )
-    pose = dataclasses.replace(drawn.pose, offset_mm=(0.0, 0.0, 0.0), gantry_tilt_deg=0.0, step=None)
+    pose = dataclasses.replace(drawn.pose, offset_mm=(0.0, 0.0, 0.0))
     densities = dataclasses.replace(drawn.densities, tumours=())
     plain = dataclasses.replace(
         drawn,
@@ -184,8 +184,6 @@ def simulated(tile: Tile, heads: list[Anatomy]) -> Case:
         width_mm=(176.0, 216.0),
         pose=pose,
         densities=densities,
-        openings=(),
-        devices=(),
         protocol=protocol,
     )
     with torch.inference_mode():

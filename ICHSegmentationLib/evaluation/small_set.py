@@ -83,7 +83,7 @@ def scans(wanted: SmallSet, numbers: range) -> Iterator[LabelledScan]:
 def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     """One head, upright, with one or two bleeds in the brain."""
     rng = np.random.default_rng((wanted.seed, number))
-    drawn = CaseParameters.draw(rng, anatomies=1)
+    drawn = CaseParameters.draw(rng, anatomies=1).undisturbed()
     bleeds = [
         dataclasses.replace(
             Parenchymal.draw(rng, contusion=False),
@@ -94,21 +94,17 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     ]
     step = wanted.spacing_mm / wanted.fine
     protocol = dataclasses.replace(
-        drawn.protocol.undisturbed(),
+        drawn.protocol,
         spacing_mm=(step, step, step),
         subslices=1,
         noise_hu=0.0,
         table_mm=None,
     )
-    pose = dataclasses.replace(
-        drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0), gantry_tilt_deg=0.0, step=None
-    )
+    pose = dataclasses.replace(drawn.pose, rotation_deg=(0.0, 0.0, 0.0), offset_mm=(0.0, 0.0, 0.0))
     width, slices = wanted.spacing_mm * wanted.voxels, wanted.fine * wanted.voxels
     parameters = dataclasses.replace(
         drawn,
-        openings=(),
         bleeds=tuple(bleeds),
-        devices=(),
         protocol=protocol,
         pose=pose,
         width_mm=(width, width),

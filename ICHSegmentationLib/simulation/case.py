@@ -84,6 +84,12 @@ class CaseParameters:
             protocol=protocol,
         )
 
+    def undisturbed(self) -> CaseParameters:
+        """The same head on a table that keeps still, upright in the gantry, with nothing done to it or put into it."""
+        return dataclasses.replace(
+            self, pose=self.pose.undisturbed(), protocol=self.protocol.undisturbed(), openings=(), devices=()
+        )
+
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = to_json(self)
         return values
@@ -133,9 +139,8 @@ def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device 
     contrast = to_slices(painted - without_blood, protocol.subslices, protocol.coverage)
     volumes = {kind.name: float((bleeding.subtype == kind).sum()) * head.voxel_ml for kind in Subtype}
     least_hu = max(LEAST_CONTRAST_HU, LEAST_CONTRAST_TO_NOISE * protocol.noise_hu)
-    visible = thickened(contrast, protocol.thickened) >= least_hu
+    visible = (thickened(contrast, protocol.thickened) >= least_hu) & (hu <= BONE_LIKE_HU)
     subtype = label_slices(bleeding.subtype, visible, protocol.subslices, protocol.coverage)
-    subtype = torch.where((subtype > 0) & (hu > BONE_LIKE_HU), IGNORED, subtype).to(torch.uint8)
     return Case(hu, subtype, volumes, protocol.spacing_mm, parameters)
 
 

@@ -19,13 +19,10 @@ DEMO_SPACING_MM = (0.9, 0.9, 5.0)
 def demo_case(seed: int) -> Case:
     """A head with one deep bleed of 15 to 40 mL, on slices of 5 mm."""
     rng = np.random.default_rng(seed)
-    drawn = CaseParameters.draw(rng, anatomies=1)
+    drawn = CaseParameters.draw(rng, anatomies=1).undisturbed()
     bleed = dataclasses.replace(Parenchymal.draw(rng, contusion=False), region="deep", volume_ml=rng.uniform(15, 40))
-    protocol = dataclasses.replace(drawn.protocol.undisturbed(), spacing_mm=DEMO_SPACING_MM, subslices=4, noise_hu=2.5)
-    pose = dataclasses.replace(drawn.pose, gantry_tilt_deg=0.0, step=None)
-    parameters = dataclasses.replace(
-        drawn, pose=pose, openings=(), bleeds=(bleed,), devices=(), protocol=protocol, slices=32, width_mm=WIDTH_MM
-    )
+    protocol = dataclasses.replace(drawn.protocol, spacing_mm=DEMO_SPACING_MM, subslices=4, noise_hu=2.5)
+    parameters = dataclasses.replace(drawn, bleeds=(bleed,), protocol=protocol, slices=32, width_mm=WIDTH_MM)
     return simulate(parameters, procedural_anatomy(seed))
 
 

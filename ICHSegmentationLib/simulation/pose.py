@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -46,6 +47,10 @@ class Pose:
     # of a scan whose slices were stored as if they were not tilted (else its reader sets them right): a shear
     gantry_tilt_deg: float = 0.0
     step: Step | None = None
+
+    def undisturbed(self) -> Pose:
+        """The same upright in the gantry, and still."""
+        return dataclasses.replace(self, gantry_tilt_deg=0.0, step=None)
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Pose:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch.nn import functional
 
 PIXEL_MM = 1.5
@@ -53,10 +54,9 @@ def backprojected(sinogram: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
     ramp = torch.where(place % 2 == 1, -1 / (math.pi * place.clamp_min(1) * step_cm) ** 2, 0.0)
     ramp[0] = 1 / (4 * step_cm**2)
     response = torch.fft.rfft(ramp).real
-    response = (response * torch.cos(torch.linspace(0, math.pi / 2, len(response), device=response.device)))[
-        None, :, None
-    ]
-    filtered = torch.fft.irfft(torch.fft.rfft(sinogram, length, dim=1) * response, length, dim=1)[:, :detectors]
+    response *= torch.cos(torch.linspace(0, math.pi / 2, len(response), device=response.device))  # no cross-hatch
+    spectrum = torch.fft.rfft(sinogram, length, dim=1) * response[:, None]
+    filtered = torch.fft.irfft(spectrum, length, dim=1)[:, :detectors]
     return spread @ filtered.flatten(0, 1) * (math.pi / VIEWS)  # step_cm of filter and of projector cancel
 
 
@@ -75,14 +75,16 @@ def projector(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tens
             rows.append(view * size + detector.ravel()[inside])
             columns.append(np.flatnonzero(inside))
             values.append(share.ravel()[inside] * PIXEL_MM / 10)
-    places = torch.from_numpy(np.stack([np.concatenate(rows), np.concatenate(columns)]))
-    matrix = torch.sparse_coo_tensor(
-        places,
-        torch.from_numpy(np.concatenate(values)).float(),
-        (VIEWS * size, size * size),
-        device=device,
-        check_invariants=False,
-    )
+    entries = np.concatenate(values).astype(np.float32), (np.concatenate(rows), np.concatenate(columns))
+    matrix = sparse.csr_array(entries, shape=(VIEWS * size, size * size))  # SciPy sorts faster than torch
+    matrix.sort_indices()
+    return in_torch(matrix, device), in_torch(matrix.T.tocsr(), device)
+
+
+def in_torch(matrix: sparse.csr_array, device: torch.device) -> torch.Tensor:
+    starts, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return matrix.to_sparse_csr(), matrix.T.to_sparse_csr()
+        return torch.sparse_csr_tensor(
+            starts.long(), columns.long(), values, matrix.shape, device=device, check_invariants=False
+        )

@@ -55,7 +55,7 @@ def at_spacing(drawn: CaseParameters, in_plane_mm: float, slice_mm: float) -> Ca
 
 def turned(drawn: CaseParameters, rng: np.random.Generator | None) -> CaseParameters:
     """The whole head in cubic voxels, turned at random about all axes; as drawn without `rng`."""
-    pose = dataclasses.replace(drawn.pose, gantry_tilt_deg=0.0, step=None)
+    pose = drawn.pose.undisturbed()
     if rng is not None:
         x, y, z = rng.uniform(-180, 180, 3)
         pose = dataclasses.replace(pose, rotation_deg=(float(x), float(y), float(z)))
