@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -11,6 +12,9 @@ import pytest
 from helpers import BrightnessNetwork, small_info, small_network
 
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle, save_bundle
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, whose programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(os.environ.get("ICH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from helpers import head_with_ball, small_info, small_network
+from programs import ich, wait_until
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.ensemble import save_bundle
@@ -60,22 +59,13 @@ def test_ctrl_c_ends_the_worker_and_leaves_the_table_of_what_is_done(tmp_path: P
     write_scan(tmp_path / "scans" / "2.nii.gz", (1.0, 1.0, 2.5))
     (tmp_path / "temporary").mkdir()
     arguments = ["batch", str(tmp_path / "scans"), "--out", str(tmp_path / "out"), "--bundle", str(tmp_path / "bundle")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ICHSegmentationLib", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
-    )
-    until = time.monotonic() + 60
-    while not list((tmp_path / "out").glob(".2.nii.gz.*.partial")):
-        assert time.monotonic() < until
-        assert process.poll() is None
-        time.sleep(0.05)
-    (worker,) = psutil.Process(process.pid).children()
-    started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
-    assert time.monotonic() - started < 2.0
+    with ich(*arguments, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")}) as process:
+        wait_until(lambda: list((tmp_path / "out").glob(".2.nii.gz.*.partial")), process)
+        (worker,) = psutil.Process(process.pid).children()
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert time.monotonic() - started < 2.0
     assert process.returncode == 130
     assert "stopped" in err
     psutil.wait_procs([worker], timeout=2)

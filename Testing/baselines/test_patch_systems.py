@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -162,10 +163,12 @@ def test_all_sittings_at_a_run_have_one_budget(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_preparation_takes_no_minutes_of_training(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
     def slowly(*arguments: object) -> list:
-        cases = prepare_cases(*arguments)  # type: ignore[arg-type]
-        time.sleep(1.0)
-        return cases
+        now[0] += 3600
+        return prepare_cases(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(patch_system, "prepare_cases", slowly)
     SYSTEMS["scan-e3nn"].train(raw, tmp_path, Budget(steps=1, minutes=0.01, networks=1), CPU, seed=0)
@@ -212,9 +215,12 @@ def test_cases_of_one_head_lie_on_one_side(raw: Path, tmp_path: Path) -> None:
         SYSTEMS["scan-e3nn"].train(data, tmp_path / "other", Budget(steps=1), CPU, seed=0)
 
 
-def test_minutes_end_a_training(raw: Path, tmp_path: Path) -> None:
-    SYSTEMS["scan-e3nn"].train(raw, tmp_path, Budget(steps=10**6, minutes=0.02), CPU, seed=0)
+def test_minutes_end_a_training(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: next(readings))  # each look takes a second
+    SYSTEMS["scan-e3nn"].train(raw, tmp_path, Budget(steps=10**6, minutes=1), CPU, seed=0)
     assert len(trained_networks(tmp_path)) == 2  # the second was begun as well
+    assert all(0 < kept_weights(folder)[1] < 60 for folder in trained_networks(tmp_path))
 
 
 def test_a_run_keeps_its_settings_for_prediction(raw: Path, tmp_path: Path) -> None:

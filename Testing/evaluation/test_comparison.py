@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from programs import ich, wait_until
 from stand_ins import CATALOGUE
 
 from ICHSegmentationLib.baselines.cases import prepare_cases
@@ -172,14 +172,12 @@ def test_when_the_comparison_is_killed_its_child_ends_too_and_the_next_run_goes_
     settings, out = tmp_path / "settings.json", tmp_path / "out"
     settings.write_text('{"upper": {"seconds": 60}}')
     arguments = command(raw, out, "--systems", "everywhere,upper", "--settings", str(settings))
-    process = subprocess.Popen([sys.executable, "-m", "ICHSegmentationLib", *arguments], stderr=subprocess.DEVNULL)
     note = out / "upper" / "run" / "pid"
-    until = time.monotonic() + 90
-    while not (note.exists() and note.read_text()) and time.monotonic() < until:
-        time.sleep(0.05)
-    child = psutil.Process(int(note.read_text()))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with ich(*arguments, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: note.exists() and note.read_text(), process)
+        child = psutil.Process(int(note.read_text()))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     child.wait(timeout=20)  # raises if it lives on
     assert len(trainings(out, "everywhere")) == 1
     assert (out / "everywhere" / "prediction.json").exists()

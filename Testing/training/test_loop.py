@@ -166,16 +166,28 @@ def test_bfloat16_trains_about_as_float32_does(tmp_path: Path) -> None:
         LoopConfig(30, precision="half")
 
 
-def test_progress_tells_time_left_and_minutes_end_a_sitting(tmp_path: Path) -> None:
+def test_progress_tells_time_left_and_minutes_end_a_sitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
     told: list[Progress] = []
     system = tiny_system()
-    quick = system.batch
-    system.batch = lambda number: (time.sleep(0.02), quick(number))[1]
-    sitting = Sitting(minutes=0.4 / 60, threads=0, on_step=told.append)
+    batch, loss = system.batch, system.loss
+
+    def slow_batch(number: int) -> object:
+        now[0] += 3.0
+        return batch(number)
+
+    def slow_loss(*arguments: object) -> torch.Tensor:
+        now[0] += 1.0
+        return loss(*arguments)  # type: ignore[arg-type]
+
+    system.batch, system.loss = slow_batch, slow_loss
+    sitting = Sitting(minutes=1, threads=0, on_step=told.append)
     run = train_system(system, LoopConfig(100_000), {}, tmp_path, sitting)
-    assert 1 < run.step < 25
-    assert 0 <= told[-1].seconds_left < told[0].seconds_left <= 0.4
-    assert told[-1].waiting_share > 0.5
+    assert run.step == 15  # of four seconds
+    assert [progress.seconds_left for progress in told[::7]] == pytest.approx([56, 28, 0])
+    assert all(progress.waiting_share == pytest.approx(0.75) for progress in told)
 
 
 def test_training_works_beside_the_main_thread(tmp_path: Path) -> None:
