@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # several tests at a time, so one thread each, in what they start too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from helpers import BrightnessNetwork, small_info, small_network

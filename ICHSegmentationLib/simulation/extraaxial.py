@@ -48,7 +48,7 @@ class Extraaxial:
         if along != "convexity":
             thickness = float(rng.uniform(1.5, 7))
         return cls(
-            blood=Blood.draw(rng, 44, 80),
+            blood=Blood.draw(rng, Subtype.EDH if epidural else Subtype.SDH),
             epidural=epidural,
             along=along,
             where=float(rng.random()),

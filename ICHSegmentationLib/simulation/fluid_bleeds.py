@@ -33,7 +33,7 @@ class Subarachnoid:
     def draw(cls, rng: np.random.Generator) -> Subarachnoid:
         basal = bool(rng.random() < 0.55)
         return cls(
-            blood=Blood.draw(rng, 44, 74),
+            blood=Blood.draw(rng, Subtype.SAH),
             basal=basal,
             where=float(rng.random()),
             radius_mm=float(math.exp(rng.uniform(math.log(6), math.log(45)))),
@@ -79,7 +79,7 @@ class Intraventricular:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Intraventricular:
         return cls(
-            blood=Blood.draw(rng, 42, 78),
+            blood=Blood.draw(rng, Subtype.IVH),
             form=str(rng.choice(["settled", "clots", "cast"], p=[0.5, 0.35, 0.15])),
             level=float(rng.uniform(0.01, 0.35)),
             patchiness=float(rng.uniform(-0.8, 0.9)),

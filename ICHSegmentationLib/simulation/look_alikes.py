@@ -25,6 +25,8 @@ class Spot:
     seed: int
 
 
+OVER_BLOOD = "scalp over blood"  # where the blow was: only in heads that bleed under the skull
+
 SPOTS = {
     # kind: (probability, most of them, radius mm, hu, strength)
     "choroid": (0.6, 2, (1.2, 4.5), (60, 400), (0.8, 1)),
@@ -36,6 +38,7 @@ SPOTS = {
     "skull": (0.1, 1, (4, 45), (10, 55), (1, 1)),
     "air": (0.06, 2, (2, 12), (-950, -300), (1, 1)),
     "scalp": (0.35, 2, (10, 45), (35, 75), (1, 1)),
+    OVER_BLOOD: (0.5, 1, (22, 60), (35, 75), (1, 1)),
 }
 
 
@@ -117,8 +120,11 @@ def paint_tumour(hu: torch.Tensor, head: Head, tumour: Tumour, grey_hu: float) -
     hu[box] = swollen + (density - swollen) * body
 
 
-def paint_spot(hu: torch.Tensor, head: Head, spot: Spot) -> None:
-    """Blends one spot into the painted head, where that kind of spot can be."""
+def paint_spot(hu: torch.Tensor, head: Head, spot: Spot, under_skull: torch.Tensor) -> None:
+    """Blends one spot into the painted head, where that kind of spot can be.
+
+    `under_skull`: [x, y, z], where there is subdural or epidural blood.
+    """
     tissue, inside = head.tissue, head.cavity_mm > 0
     if spot.kind == "choroid":
         ventricle = (tissue == Tissue.VENTRICLE).nonzero()
@@ -153,7 +159,8 @@ def paint_spot(hu: torch.Tensor, head: Head, spot: Spot) -> None:
         candidates = inside & (head.cavity_mm < 8)
         allowed = inside & (head.cavity_mm < 12)
     else:
-        candidates = (tissue == Tissue.SKIN) & (head.cavity_mm > -16)
+        at_skin = (tissue == Tissue.SKIN) & (head.cavity_mm > -16)
+        candidates = under_skull & (head.cavity_mm < 6) if spot.kind == OVER_BLOOD else at_skin
         allowed = (tissue != Tissue.CORTICAL_BONE) & ~inside & (head.cavity_mm > -20) & (head.cavity_mm < -4)
     centre = pick_voxel(candidates, spot.where)
     if centre is None:

@@ -43,7 +43,7 @@ class Parenchymal:
         stretch = np.exp(rng.normal(0, 0.3, 3))
         stretch /= stretch.prod() ** (1 / 3)
         return cls(
-            blood=Blood.draw(rng, 48, 82),
+            blood=Blood.draw(rng, Subtype.IPH),
             region=region,
             where=float(rng.random()),
             volume_ml=float(np.clip(volume_ml, 0.05, 120)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy import ndimage
 from test_anatomy import REST
 
 from ICHSegmentationLib.simulation.anatomy import Head, Tissue
-from ICHSegmentationLib.simulation.blood import Subtype
+from ICHSegmentationLib.simulation.blood import Blood, Subtype
 from ICHSegmentationLib.simulation.extraaxial import Extraaxial
 from ICHSegmentationLib.simulation.fluid_bleeds import Intraventricular, Subarachnoid
 from ICHSegmentationLib.simulation.hemorrhage import draw_bleeds, place_bleeds
@@ -141,3 +143,16 @@ def test_drawn_volumes_span_what_real_ones_do() -> None:
 def test_picking_from_nothing_gives_nothing() -> None:
     assert pick_voxel(torch.zeros(2, 2, 2, dtype=torch.bool), 0.5) is None
     assert pick_voxel(torch.ones(1, 1, 1, dtype=torch.bool), 1.0) is not None
+
+
+def test_bleeds_are_about_as_dense_as_real_ones(shared_data: Path) -> None:
+    """A little denser than whole real lesions, whose rim is diluted; the faint ones are not left out."""
+    with (shared_data / "hemorrhage-statistics" / "BHSD_HU_distributions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    rng = RNG(0)
+    for subtype in Subtype:
+        hu, weight = (np.array([float(row[f"{subtype.name}_{column}"]) for row in rows]) for column in ("HU", "weight"))
+        faintest_fifth = float(hu[np.cumsum(weight) / weight.sum() < 0.2].max())  # the densities rise
+        drawn = np.array([Blood.draw(rng, subtype).hu for _ in range(2000)])
+        assert np.average(hu, weights=weight) < drawn.mean() < np.average(hu, weights=weight) + 8, subtype
+        assert np.quantile(drawn, 0.2) < faintest_fifth + 6, subtype

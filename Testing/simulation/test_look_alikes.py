@@ -12,6 +12,7 @@ from test_tissue import PLAIN, no_bleeding
 
 from ICHSegmentationLib.simulation.anatomy import CEREBRUM, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.look_alikes import (
+    OVER_BLOOD,
     SPOTS,
     Spot,
     Tumour,
@@ -34,15 +35,35 @@ BEFORE, _ = paint(HEAD, PLAIN, no_bleeding())
 GREY = PLAIN.white + PLAIN.grey_above_white
 
 
-@pytest.mark.parametrize("kind", sorted(SPOTS))
+NO_BLOOD = torch.zeros(HEAD.size, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("kind", sorted(set(SPOTS) - {OVER_BLOOD}))
 def test_a_look_alike_changes_the_head_where_its_kind_belongs(kind: str) -> None:
     after = BEFORE.clone()
-    paint_spot(after, HEAD, Spot(kind, 0.5, 6.0, 0.1, 300.0, 1.0, 1))
+    paint_spot(after, HEAD, Spot(kind, 0.5, 6.0, 0.1, 300.0, 1.0, 1), NO_BLOOD)
     changed = (after - BEFORE).abs() > 1
     assert 0 < int(changed.sum()) < 20000
     inside = HEAD.cavity_mm[changed] > 0
     assert bool(inside.all()) == (kind not in ("skull", "scalp"))
     assert bool(inside.any()) == (kind not in ("skull", "scalp"))
+
+
+def test_the_scalp_is_swollen_over_blood_under_the_skull_and_not_in_other_heads() -> None:
+    swelling = Spot(OVER_BLOOD, 0.5, 30.0, 0.1, 60.0, 1.0, 1)
+    after = BEFORE.clone()
+    paint_spot(after, HEAD, swelling, NO_BLOOD)
+    assert torch.equal(after, BEFORE)
+    shell = ((HEAD.cavity_mm > 0) & (HEAD.cavity_mm < 4)).nonzero()
+    middle = shell[len(shell) // 3]
+    blood = NO_BLOOD.clone()
+    blood[tuple(middle)] = True
+    paint_spot(after, HEAD, swelling, blood)
+    changed = (after - BEFORE).abs() > 1
+    assert int(changed.sum()) > 100
+    assert bool((HEAD.cavity_mm[changed] < 0).all())
+    offset_mm = (changed.nonzero() - middle) * torch.tensor(HEAD.spacing_mm)
+    assert float(offset_mm.norm(dim=1).max()) < 1.5 * 30
 
 
 def tumour(**changes: object) -> Tumour:
