@@ -85,7 +85,10 @@ class Parenchymal:
         apart_mm = self.radius_mm * max(self.stretch) * (1 + self.roughness) + radius_mm + rng.uniform(1, 8)
         away = torch.from_numpy(towards / np.linalg.norm(towards) * apart_mm / np.array(head.spacing_mm))
         middle = (centre + away.to(centre.device).float()).round().long()
-        box, apart = rough_ball(head, middle, radius_mm, 0.15, int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        if not all(0 <= place < side for place, side in zip(middle.tolist(), head.size, strict=True)):
+            return  # beyond the slices of a slab
+        box, apart = rough_ball(head, middle, radius_mm, 0.15, seed)
         torch.minimum(distance[box], apart, out=distance[box])
 
     def centre(self, head: Head) -> torch.Tensor | None:

@@ -145,6 +145,13 @@ def test_picking_from_nothing_gives_nothing() -> None:
     assert pick_voxel(torch.ones(1, 1, 1, dtype=torch.bool), 1.0) is not None
 
 
+def test_a_satellite_beyond_the_slices_of_a_slab_is_left_out() -> None:
+    slab = pose_head(ANATOMY, REST, (110, 130, 4), (1.5, 1.5, 1.5), CPU)
+    bleed = dataclasses.replace(Parenchymal.draw(RNG(0), contusion=False), region="lobar", volume_ml=60.0, where=0.5)
+    for seed in range(5):
+        place_bleeds(slab, [dataclasses.replace(bleed, satellites=4, turn_seed=seed)])
+
+
 def test_bleeds_are_about_as_dense_as_real_ones(shared_data: Path) -> None:
     """A little denser than whole real lesions, whose rim is diluted; the faint ones are not left out."""
     with (shared_data / "hemorrhage-statistics" / "BHSD_HU_distributions.csv").open() as file:
