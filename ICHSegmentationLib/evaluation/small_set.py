@@ -1,8 +1,8 @@
 """A small data set of simulated heads, made in a minute, on which systems can be compared in minutes.
 
-Bleeds large enough to be learned in minutes, and nothing in it that knows a direction, so that heads can be turned:
-cubic voxels; each the mean over a cube of smaller ones; noise that is alike in all directions; and a round field, so
-that whatever the turn the same part of the head is seen. It says nothing about patients.
+Bleeds large and dense enough to be learned in minutes, and nothing in it that knows a direction, so that heads can be
+turned: cubic voxels; each the mean over a cube of smaller ones; noise that is alike in all directions; and a round
+field, so that whatever the turn the same part of the head is seen. It says nothing about patients.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class SmallSet:
         voxels: along each side of the cube that the round field fits into.
         fine: voxels are averaged from so many to the third power.
         volume_ml: smallest and largest bleed.
+        blood_hu: palest and densest bleed.
         noise_hu: standard deviation, of each voxel by itself.
         seed: case k of a seed is the same whatever the other numbers are.
     """
@@ -49,6 +50,7 @@ class SmallSet:
     voxels: int = 64
     fine: int = 2
     volume_ml: tuple[float, float] = (15.0, 60.0)
+    blood_hu: tuple[float, float] = (55.0, 80.0)
     noise_hu: float = 3.0
     seed: int = 0
 
@@ -60,7 +62,7 @@ def write_small_set(wanted: SmallSet, folder: Path) -> None:
         InputError: the folder holds another data set.
     """
     described = folder / DESCRIPTION
-    values = dataclasses.asdict(wanted) | {"volume_ml": list(wanted.volume_ml)}
+    values = json.loads(json.dumps(dataclasses.asdict(wanted)))  # as it is read
     if (folder / "dataset.json").exists():
         if not described.exists() or json.loads(described.read_text()) != values:
             raise InputError(f"{folder} holds another data set; name another folder.")
@@ -84,14 +86,7 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     """One head, upright, with one or two bleeds in the brain."""
     rng = np.random.default_rng((wanted.seed, number))
     drawn = CaseParameters.draw(rng, anatomies=1).undisturbed()
-    bleeds = [
-        dataclasses.replace(
-            Parenchymal.draw(rng, contusion=False),
-            region=str(rng.choice(["deep", "lobar"])),
-            volume_ml=float(rng.uniform(*wanted.volume_ml)),
-        )
-        for _ in range(int(rng.integers(1, 3)))
-    ]
+    bleeds = [drawn_bleed(wanted, rng) for _ in range(int(rng.integers(1, 3)))]
     step = wanted.spacing_mm / wanted.fine
     protocol = dataclasses.replace(
         drawn.protocol,
@@ -118,6 +113,16 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     hu = np.where(seen, hu + noise, PADDING_HU).clip(PADDING_HU, None).round().astype(np.float32)
     volume = as_volume(hu, (wanted.spacing_mm,) * 3)
     return LabelledScan(f"simulated_{number:03d}", volume, (seen & bleed).astype(np.uint8))
+
+
+def drawn_bleed(wanted: SmallSet, rng: np.random.Generator) -> Parenchymal:
+    bleed = Parenchymal.draw(rng, contusion=False)
+    return dataclasses.replace(
+        bleed,
+        blood=dataclasses.replace(bleed.blood, hu=float(rng.uniform(*wanted.blood_hu))),
+        region=str(rng.choice(["deep", "lobar"])),
+        volume_ml=float(rng.uniform(*wanted.volume_ml)),
+    )
 
 
 def averaged(array: np.ndarray, factor: int) -> np.ndarray:

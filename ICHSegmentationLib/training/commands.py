@@ -49,7 +49,9 @@ def add_commands(commands: Any) -> None:
     source.add_argument("--simulate", type=Path, metavar="LABEL_MAPS", help="simulate cases while training")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
-    train.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
+    start = train.add_mutually_exclusive_group()
+    start.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
+    start.add_argument("--start", type=Path, metavar="RUN_OR_BUNDLE", help="go on from weights that are there already")
     train.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig, e.g. a run's config.json")
     train.add_argument("--member", type=int, help="which of the ensemble (default: 0)")
     train.add_argument("--seed", type=int, help="of the ensemble (default: 0)")
@@ -71,7 +73,9 @@ def add_commands(commands: Any) -> None:
     pack.set_defaults(command=run_pack)
 
     bundle = commands.add_parser("bundle", help="make an ensemble of trained runs")
-    bundle.add_argument("runs", type=Path, nargs="+", help="folders of `ich train`")
+    bundle.add_argument(
+        "folders", type=Path, nargs="+", metavar="RUN", help="folders of `ich train`, and bundles: all their members"
+    )
     bundle.add_argument("--out", type=Path, required=True)
     bundle.add_argument("--name", required=True)
     bundle.add_argument("--version", required=True)
@@ -137,9 +141,13 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.training.loop import Sitting
     from ICHSegmentationLib.training.processes import joined_processes, own_device
+    from ICHSegmentationLib.training.sources import source_for
     from ICHSegmentationLib.training.train import train
 
     config = wished_config(options)
+    start = None if options.start is None else source_for(options.start, config.member)
+    if start is not None:
+        config = dataclasses.replace(config, network=start.network, started_from=start.told)
     if not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     device = own_device(pick_device(options.device))
@@ -150,7 +158,7 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
             if processes.is_first:
                 processes.wait()
             sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
-            run = train(config, cases, options.out, device, sitting)
+            run = train(config, cases, options.out, device, sitting, None if start is None else start.weights)
         is_first = processes.is_first
     where = f"member {config.member} stands at step {run.step} of {config.steps} in {options.out}"
     if run.stopped_by_signal:
@@ -290,5 +298,6 @@ def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.training.bundling import bundle_runs
 
     with staging.folder(options.out, overwrite=False) as folder:
-        sha256 = bundle_runs(options.runs, folder, options.name, options.version, options.threshold, options.trained_on)
-    print(f"{len(options.runs)} members in {options.out}, SHA-256 {sha256}")
+        named = (options.name, options.version, options.threshold, options.trained_on)
+        sha256 = bundle_runs(options.folders, folder, *named)
+    print(f"{len(list(options.out.glob('member_*')))} members in {options.out}, SHA-256 {sha256}")

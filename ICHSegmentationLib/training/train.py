@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,7 @@ class TrainingConfig:
         subset: share of the cases (or heads, where several cases are of one) this member sees.
         batches_per_step, precision, validate_every, patience: see `loop.LoopConfig`.
         validation_cases: of those it does not see, how many it is validated on, at most.
+        started_from: whose weights it begins with; empty: random ones.
     """
 
     network: UNetConfig
@@ -74,6 +76,7 @@ class TrainingConfig:
     validate_every: int = 1000
     validation_cases: int = 16
     patience: int | None = None
+    started_from: str = ""
 
     def loop(self) -> LoopConfig:
         return LoopConfig(
@@ -140,8 +143,11 @@ def train(
     out: Path,
     device: torch.device | str = "cpu",
     sitting: Sitting = UNTIL_DONE,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> Run:
     """Trains one member; see `loop.train_system` for when it stops and what it leaves in `out`.
+
+    It begins with the weights `start`, a state dict of `config.network`, or with random ones.
 
     Patches depend on seed, member and the batch's number alone, so on the same cases a resumed run ends the same as
     one that was never stopped.
@@ -162,7 +168,8 @@ def train(
         sitting.on_save()
 
     telling = dataclasses.replace(sitting, on_save=on_save)
-    return train_system(equivariant_system(config, cases, device), config.loop(), config.to_json(), out, telling)
+    system = equivariant_system(config, cases, device, start)
+    return train_system(system, config.loop(), config.to_json(), out, telling)
 
 
 def names_of(cases: TrainingCases) -> dict[str, list[str]]:
@@ -177,10 +184,18 @@ def note_cases(names: dict[str, list[str]], out: Path) -> None:
     write_json(out / CASES, names)
 
 
-def equivariant_system(config: TrainingConfig, cases: TrainingCases, device: torch.device) -> System:
+def equivariant_system(
+    config: TrainingConfig,
+    cases: TrainingCases,
+    device: torch.device,
+    start: Mapping[str, torch.Tensor] | None = None,
+) -> System:
     """The member's network, what it sees and what it is asked to minimise."""
     torch.manual_seed(config.seed * 1000 + config.member)
-    network = EquivariantUNet(config.network).to(device)
+    network = EquivariantUNet(config.network)
+    if start is not None:
+        network.load_state_dict(start)
+    network.to(device)
     loss_of = LOSSES[config.loss]
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 

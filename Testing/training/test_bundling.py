@@ -16,6 +16,7 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.bundling import bundle_runs
 from ICHSegmentationLib.training.cases import TrainingCases
 from ICHSegmentationLib.training.loop import LoopConfig, train_system
+from ICHSegmentationLib.training.sources import source_for
 from ICHSegmentationLib.training.train import TrainingConfig, train
 
 CONFIG = TrainingConfig(SMALL, steps=2, learning_rate=1e-2, patch_sizes=((16, 16, 4),), subset=1.0)
@@ -37,8 +38,30 @@ def test_a_bundle_holds_the_averaged_weights_and_the_recipe(cases: TrainingCases
     assert [recipe["steps_done"] for recipe in training["members"]] == [2, 2]
 
 
+def test_an_earlier_bundle_gives_its_members_and_their_recipes(cases: TrainingCases, tmp_path: Path) -> None:
+    for member in (0, 1):
+        train(dataclasses.replace(CONFIG, member=member), cases, tmp_path / str(member))
+    bundle_runs([tmp_path / "0"], tmp_path / "first", "pair", "1", 0.4, "three balls")
+    bundle_runs([tmp_path / "first", tmp_path / "1"], tmp_path / "second", "pair", "2", 0.4, "three balls")
+    first, second = (load_bundle(tmp_path / name) for name in ("first", "second"))
+    for name, value in first.members[0].state_dict().items():
+        assert torch.equal(value, second.members[0].state_dict()[name]), name
+    assert [recipe["member"] for recipe in second.info.training["members"]] == [0, 1]
+
+
+def test_members_of_a_new_ensemble_begin_with_those_of_an_old_one_in_turns(small_bundle: Path) -> None:
+    first, second, third = (source_for(small_bundle, member) for member in range(3))
+    assert [source.told.split(" (")[0] for source in (first, second, third)] == [
+        f"member {number} of small 0" for number in (0, 1, 0)
+    ]
+    old = load_bundle(small_bundle)
+    for source, network in ((first, old.members[0]), (second, old.members[1])):
+        assert all(torch.equal(value, source.weights[name]) for name, value in network.state_dict().items())
+        assert source.network == SMALL
+
+
 def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="neither a run of `ich train` with a checkpoint nor a bundle"):
         bundle_runs([tmp_path], tmp_path / "bundle", "none", "0", 0.5, "nothing")
 
 

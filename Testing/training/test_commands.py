@@ -59,6 +59,16 @@ def test_one_command_trains_on_an_nnunet_data_set_and_another_goes_on(
     assert "another configuration (precision)" in capsys.readouterr().err
 
 
+def test_a_member_begins_with_weights_of_a_bundle_and_says_so(raw: Path, tmp_path: Path, small_bundle: Path) -> None:
+    config = tmp_path / "patches.json"
+    config.write_text(json.dumps({"patch_sizes": [[16, 16, 4]], "steps": 1}))
+    command = ["train", "--data", str(raw), "--out", str(tmp_path / "run"), "--config", str(config)]
+    assert main([*command, "--member", "3", "--start", str(small_bundle), "--device", "cpu"]) == 0
+    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert described["started_from"].startswith("member 1 of small 0 (")
+    assert described["network"]["irreps_levels"] == list(SMALL.irreps_levels)
+
+
 def test_a_member_takes_its_fold_of_nnunets_splits(raw: Path, config: Path, tmp_path: Path) -> None:
     splits = tmp_path / "splits_final.json"
     splits.write_text(json.dumps([{"train": ["ICH_000"], "val": ["ICH_001"]}, {"train": ["ICH_002"], "val": []}]))

@@ -51,6 +51,16 @@ def test_two_runs_of_one_seed_are_the_same_and_members_differ(cases: TrainingCas
     assert not torch.equal(first.system.network.bias, other.system.network.bias)
 
 
+def test_a_run_begins_with_the_weights_it_is_given(cases: TrainingCases, tmp_path: Path) -> None:
+    before = train(dataclasses.replace(CONFIG, steps=2), cases, tmp_path / "before")
+    start = before.kept_weights()
+    hardly = dataclasses.replace(CONFIG, steps=1, member=1, learning_rate=1e-9, started_from="before, step 2")
+    run = train(hardly, cases, tmp_path / "run", start=start)
+    for name, value in start.items():
+        assert torch.allclose(run.kept_weights()[name], value, atol=1e-6), name
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["started_from"] == "before, step 2"
+
+
 def test_a_run_of_another_network_is_not_continued(cases: TrainingCases, tmp_path: Path) -> None:
     train(dataclasses.replace(CONFIG, steps=1), cases, tmp_path / "run")
     other = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, num_radial_basis=(3, 3)))
