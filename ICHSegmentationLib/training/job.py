@@ -34,6 +34,7 @@ from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pa
 from ICHSegmentationLib.training.loop import Progress, Sitting
 from ICHSegmentationLib.training.packing import LabelledHead, measured_heads, unpack_heads
 from ICHSegmentationLib.training.pool import case_folder, claim, simulate_pool
+from ICHSegmentationLib.training.sources import source_for
 from ICHSegmentationLib.training.train import TrainingConfig, chosen_config, train
 from ICHSegmentationLib.training.trial import summary, tried
 from ICHSegmentationLib.unet import EquivariantUNet
@@ -56,6 +57,7 @@ class Job:
     test_cases: int
     simulation_seed: int
     minutes: float
+    start: str  # run or bundle whose weights the members begin with; empty: random ones
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,7 +81,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, required=True, help="for everything; end well before the lease does")
     parser.add_argument("--members", type=int, nargs="+", required=True, help="trained in turn, equally long")
     parser.add_argument("--resume", type=Path, help="runs.zip of an earlier lease")
-    parser.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
+    start.add_argument("--start", type=Path, metavar="RUN_OR_BUNDLE", help="go on from weights that are there already")
     parser.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig")
     parser.add_argument("--cases", type=int, default=600, help="to train on (default: 600)")
     parser.add_argument("--held-out", type=int, default=3, help="heads to test on (default: 3, the last ones)")
@@ -96,9 +100,19 @@ def job_of(options: argparse.Namespace) -> Job:
     require_at_least(0, {"--members": min(options.members), "--simulation-seed": options.simulation_seed})
     if not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
-    members = tuple(dict.fromkeys(options.members))
+    start = ""
+    if options.start is not None:
+        start = str(options.start)
+        config = dataclasses.replace(config, network=source_for(options.start, 0).network)
     return Job(
-        config, members, options.cases, options.held_out, options.test_cases, options.simulation_seed, options.minutes
+        config,
+        tuple(dict.fromkeys(options.members)),
+        options.cases,
+        options.held_out,
+        options.test_cases,
+        options.simulation_seed,
+        options.minutes,
+        start,
     )
 
 
@@ -122,11 +136,14 @@ def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, devic
         if share_s <= 0 or stopped:
             logger.warning("no time for member %d", member)
             continue
-        config = dataclasses.replace(job.config, member=member)
+        config, weights = dataclasses.replace(job.config, member=member), None
+        if job.start:
+            source = source_for(Path(job.start), member)
+            config, weights = dataclasses.replace(config, started_from=source.told), source.weights
         folder = work / "runs" / f"member_{member}"
         sitting = Sitting(resume=True, minutes=share_s / 60, save_every_s=60, threads=2, on_step=Lines(member))
         claim_run(folder, origin)
-        trained = train(config, cases_of(pool, config.subset, config.seed, member), folder, device, sitting)
+        trained = train(config, cases_of(pool, config.subset, config.seed, member), folder, device, sitting, weights)
         stopped = trained.stopped_by_signal
         done["members"][str(member)] = {"step": trained.step, "score": trained.score, "seconds": share_s}
         logger.info("member %d stands at step %d", member, trained.step)

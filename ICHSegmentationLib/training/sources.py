@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from ICHSegmentationLib.bundle import MANIFEST
-from ICHSegmentationLib.ensemble import load_bundle
+from ICHSegmentationLib.bundle import MANIFEST, incomplete, read_manifest
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
+from ICHSegmentationLib.training.tensor_file import load_tensors
 from ICHSegmentationLib.training.train import TrainingConfig
 from ICHSegmentationLib.unet import UNetConfig
 
@@ -52,15 +52,25 @@ def sources_of(folder: Path) -> list[Source]:
 
 
 def members_of(folder: Path) -> list[Source]:
-    ensemble = load_bundle(folder)
-    info, recipes = ensemble.info, ensemble.info.training.get("members", [])
-    if len(recipes) != len(ensemble.members):  # another program's: nothing is known
-        recipes = [{} for _ in ensemble.members]
-    name = f"{info.name} {info.version} ({ensemble.sha256[:12]})"
+    manifest = read_manifest(folder)
+    try:
+        network = UNetConfig.from_json(manifest.values["network"])
+        recipes = manifest.values["training"].get("members", [])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise incomplete(error) from None
+    paths = manifest.member_paths()
+    if len(recipes) != len(paths):  # another program's: nothing is known
+        recipes = [{} for _ in paths]
+    bundle = f"{manifest.name} {manifest.version} ({manifest.sha256[:12]})"
     return [
-        Source(network.state_dict(), info.network, recipe, f"member {number} of {name}")
-        for number, (network, recipe) in enumerate(zip(ensemble.members, recipes, strict=True))
+        Source(weights_in(path), network, recipe, f"member {number} of {bundle}")
+        for number, (path, recipe) in enumerate(zip(paths, recipes, strict=True))
     ]
+
+
+def weights_in(path: Path) -> dict[str, torch.Tensor]:
+    tensors, _ = load_tensors(path)
+    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def source_for(folder: Path, member: int) -> Source:

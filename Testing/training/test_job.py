@@ -55,19 +55,23 @@ def head(seed: int) -> LabelledHead:
     return LabelledHead(f"head_{seed}", procedural_labels(seed, 6.0), 6.0)
 
 
-def test_a_lease_is_trained_tested_and_brought_home_and_the_next_goes_on(tmp_path: Path) -> None:
+def test_a_lease_is_trained_tested_and_brought_home_and_the_next_goes_on(tmp_path: Path, small_bundle: Path) -> None:
     pack_heads([head(0), head(1)], tmp_path / "heads.npz")
-    config = {"network": dataclasses.asdict(SMALL), "patch_sizes": [[24, 24, 4]], "steps": 3, "validation_cases": 0}
+    config = {"patch_sizes": [[24, 24, 4]], "steps": 3, "validation_cases": 0}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "bare.py").write_text(BARE)
     words = "heads.npz --out home --work work --minutes 60 --members 0 --config config.json --cases 1 --test-cases 1"
-    command = [sys.executable, "bare.py", *words.split(), "--held-out", "1", "--simulation-seed", "97"]
+    words += f" --held-out 1 --simulation-seed 97 --start {small_bundle}"
+    command = [sys.executable, "bare.py", *words.split()]
     done = subprocess.run(command, cwd=tmp_path, env=bare_environment(), check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     home = tmp_path / "home"
     assert sorted(path.name for path in home.iterdir()) == ["job.json", "job.log", "runs.zip", "weights.safetensors"]
     told = json.loads((home / "job.json").read_text())
     assert told["members"]["0"]["step"] == 3
+    begun = json.loads((tmp_path / "work/runs/member_0/config.json").read_text())
+    assert begun["started_from"].startswith("member 0 of small 0")
+    assert begun["network"]["irreps_levels"] == list(SMALL.irreps_levels)
     assert told["test"]["cases"] == 1
     tensors, metadata = load_tensors(home / "weights.safetensors")
     assert json.loads(metadata["member_0"])["step"] == 3
