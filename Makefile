@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/ich demo $(if $(CT),"$(CT)") --out "$(OUT)" --overwrite
 
 test: $(VENV)/.installed-dev lint types
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
