@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +78,10 @@ def test_peak_memory_is_of_this_process_and_in_megabytes() -> None:
     assert peak_memory_mb() > 300
     assert peak_memory_mb() >= before
     assert held[-1] == 1
+
+
+def test_peak_memory_is_not_that_of_the_program_that_started_this_one() -> None:
+    held = np.ones(300 * 2**17)  # 300 MiB, in this process
+    code = "from ICHSegmentationLib.memory import peak_memory_mb; print(peak_memory_mb())"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert 5 < float(said) < held.nbytes / 1e6
