@@ -6,14 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
+def ich(*arguments: object, **options: Any) -> AbstractContextManager[subprocess.Popen]:
+    """The command line program; options as those of `python`."""
+    return python("-m", "ICHSegmentationLib", *arguments, **options)
+
+
 @contextmanager
-def ich(*arguments: object, **options: Any) -> Iterator[subprocess.Popen]:
-    """`ich` in a process of its own, killed at the end if it still runs. Options are those of Popen."""
-    command = [sys.executable, "-m", "ICHSegmentationLib", *map(str, arguments)]
+def python(*arguments: object, **options: Any) -> Iterator[subprocess.Popen]:
+    """Python in a process of its own, killed at the end if it still runs. Options are those of Popen."""
+    command = [sys.executable, *map(str, arguments)]
     process = subprocess.Popen(command, **{"stderr": subprocess.PIPE, "text": True} | options)
     try:
         yield process

@@ -23,6 +23,7 @@ from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, simulate
 from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
+from ICHSegmentationLib.simulation.records import to_json
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import as_volume
 
@@ -62,7 +63,7 @@ def write_small_set(wanted: SmallSet, folder: Path) -> None:
         InputError: the folder holds another data set.
     """
     described = folder / DESCRIPTION
-    values = json.loads(json.dumps(dataclasses.asdict(wanted)))  # as it is read
+    values = to_json(wanted)
     if (folder / "dataset.json").exists():
         if not described.exists() or json.loads(described.read_text()) != values:
             raise InputError(f"{folder} holds another data set; name another folder.")
@@ -86,7 +87,10 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     """One head, upright, with one or two bleeds in the brain."""
     rng = np.random.default_rng((wanted.seed, number))
     drawn = CaseParameters.draw(rng, anatomies=1).undisturbed()
-    bleeds = [drawn_bleed(wanted, rng) for _ in range(int(rng.integers(1, 3)))]
+    bleeds = [
+        Parenchymal.draw_plain(rng, ["deep", "lobar"], wanted.volume_ml, wanted.blood_hu)
+        for _ in range(int(rng.integers(1, 3)))
+    ]
     step = wanted.spacing_mm / wanted.fine
     protocol = dataclasses.replace(
         drawn.protocol,
@@ -113,16 +117,6 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     hu = np.where(seen, hu + noise, PADDING_HU).clip(PADDING_HU, None).round().astype(np.float32)
     volume = as_volume(hu, (wanted.spacing_mm,) * 3)
     return LabelledScan(f"simulated_{number:03d}", volume, (seen & bleed).astype(np.uint8))
-
-
-def drawn_bleed(wanted: SmallSet, rng: np.random.Generator) -> Parenchymal:
-    bleed = Parenchymal.draw(rng, contusion=False)
-    return dataclasses.replace(
-        bleed,
-        blood=dataclasses.replace(bleed.blood, hu=float(rng.uniform(*wanted.blood_hu))),
-        region=str(rng.choice(["deep", "lobar"])),
-        volume_ml=float(rng.uniform(*wanted.volume_ml)),
-    )
 
 
 def averaged(array: np.ndarray, factor: int) -> np.ndarray:

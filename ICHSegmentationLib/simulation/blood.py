@@ -19,8 +19,8 @@ class Subtype(IntEnum):
 
 
 # Mean and SD of a bleed's own density. The whole-lesion means of real ones (InSilicoICH, CC0: 47, 40, 44, 50 and 56,
-# SD 8 to 13) have the diluted rim in them, so these are a little denser, and wider. Two of the five real patients
-# that this simulator is judged on bleed at 40 to 45 HU, 8 HU above their brain.
+# SD 8 to 13) have the diluted rim in them, so these are a little denser, and wider. Three of the five real
+# patients that this simulator is judged on bleed 5 to 15 HU above the brain around.
 CLOT_HU = {
     Subtype.IPH: (53.0, 12.0),
     Subtype.IVH: (46.0, 12.0),

@@ -15,15 +15,14 @@ from ICHSegmentationLib.volume import as_volume
 
 DEMO_SPACING_MM = (0.9, 0.9, 5.0)
 ACUTE_HU = (58.0, 72.0)
+VOLUME_ML = (15.0, 40.0)
 
 
 def demo_case(seed: int) -> Case:
     """A head with one deep acute bleed of 15 to 40 mL, on slices of 5 mm."""
     rng = np.random.default_rng(seed)
     drawn = CaseParameters.draw(rng, anatomies=1).undisturbed()
-    bleed = Parenchymal.draw(rng, contusion=False)
-    acute = dataclasses.replace(bleed.blood, hu=float(rng.uniform(*ACUTE_HU)))
-    bleed = dataclasses.replace(bleed, blood=acute, region="deep", volume_ml=float(rng.uniform(15, 40)))
+    bleed = Parenchymal.draw_plain(rng, ["deep"], VOLUME_ML, ACUTE_HU)
     protocol = dataclasses.replace(drawn.protocol, spacing_mm=DEMO_SPACING_MM, subslices=4, noise_hu=2.5)
     parameters = dataclasses.replace(drawn, bleeds=(bleed,), protocol=protocol, slices=32, width_mm=WIDTH_MM)
     return simulate(parameters, procedural_anatomy(seed))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import BONE, BRAIN, CEREBRUM, Head, Tissue, is_tissue
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.places import pick_voxel, rough_ball
 
 
@@ -120,10 +121,10 @@ def paint_tumour(hu: torch.Tensor, head: Head, tumour: Tumour, grey_hu: float) -
     hu[box] = swollen + (density - swollen) * body
 
 
-def paint_spot(hu: torch.Tensor, head: Head, spot: Spot, under_skull: torch.Tensor) -> None:
+def paint_spot(hu: torch.Tensor, head: Head, spot: Spot, bleeds: torch.Tensor) -> None:
     """Blends one spot into the painted head, where that kind of spot can be.
 
-    `under_skull`: [x, y, z], where there is subdural or epidural blood.
+    `bleeds`: [x, y, z], the subtype of what bleeds, 0 where nothing does.
     """
     tissue, inside = head.tissue, head.cavity_mm > 0
     if spot.kind == "choroid":
@@ -159,8 +160,10 @@ def paint_spot(hu: torch.Tensor, head: Head, spot: Spot, under_skull: torch.Tens
         candidates = inside & (head.cavity_mm < 8)
         allowed = inside & (head.cavity_mm < 12)
     else:
-        at_skin = (tissue == Tissue.SKIN) & (head.cavity_mm > -16)
-        candidates = under_skull & (head.cavity_mm < 6) if spot.kind == OVER_BLOOD else at_skin
+        if spot.kind == OVER_BLOOD:
+            candidates = ((bleeds == Subtype.SDH) | (bleeds == Subtype.EDH)) & (head.cavity_mm < 6)
+        else:
+            candidates = (tissue == Tissue.SKIN) & (head.cavity_mm > -16)
         allowed = (tissue != Tissue.CORTICAL_BONE) & ~inside & (head.cavity_mm > -20) & (head.cavity_mm < -4)
     centre = pick_voxel(candidates, spot.where)
     if centre is None:

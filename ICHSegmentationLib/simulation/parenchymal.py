@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +57,23 @@ class Parenchymal:
             edema_hu=float(rng.uniform(0, 14)),
             push=float(rng.uniform(0.1, 0.6)),
             satellites=int(rng.integers(1, 5)) if not contusion and rng.random() < 0.25 else 0,
+        )
+
+    @classmethod
+    def draw_plain(
+        cls,
+        rng: np.random.Generator,
+        regions: Sequence[str],
+        volume_ml: tuple[float, float],
+        blood_hu: tuple[float, float],
+    ) -> Parenchymal:
+        """One that is sure to be there to see: in one of the regions, of a volume and a density between two."""
+        bleed = cls.draw(rng, contusion=False)
+        return dataclasses.replace(
+            bleed,
+            blood=dataclasses.replace(bleed.blood, hu=float(rng.uniform(*blood_hu))),
+            region=str(rng.choice(regions)),
+            volume_ml=float(rng.uniform(*volume_ml)),
         )
 
     @property

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import BRAIN, Head, Tissue, is_tissue
-from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.fields import smooth_noise
 from ICHSegmentationLib.simulation.hemorrhage import Bleeding
 from ICHSegmentationLib.simulation.look_alikes import Spot, Tumour, draw_spots, draw_tumours, paint_spot, paint_tumour
@@ -124,9 +123,8 @@ def paint(head: Head, densities: Densities, bleeding: Bleeding) -> tuple[torch.T
     hu -= torch.where(brain, bleeding.edema_hu, 0.0)
     for tumour in d.tumours:
         paint_tumour(hu, head, tumour, grey)
-    under_skull = (bleeding.subtype == Subtype.SDH) | (bleeding.subtype == Subtype.EDH)
     for spot in d.spots:
-        paint_spot(hu, head, spot, under_skull)
+        paint_spot(hu, head, spot, bleeding.subtype)
     blood = bleeding.subtype > 0
     # blood that is no denser than the tissue around cannot be told from it: keep a least contrast
     return torch.where(blood, bleeding.hu.clamp_min(grey + 6), hu), hu

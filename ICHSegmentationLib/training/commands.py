@@ -147,7 +147,7 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     config = wished_config(options)
     start = None if options.start is None else source_for(options.start, config.member)
     if start is not None:
-        config = dataclasses.replace(config, network=start.network, started_from=start.told)
+        config = start.beginning(config)
     if not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     device = own_device(pick_device(options.device))
@@ -295,9 +295,10 @@ def run_pack(options: argparse.Namespace, staging: Staging) -> None:
 
 
 def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.bundle import read_manifest
     from ICHSegmentationLib.training.bundling import bundle_runs
 
     with staging.folder(options.out, overwrite=False) as folder:
-        named = (options.name, options.version, options.threshold, options.trained_on)
-        sha256 = bundle_runs(options.folders, folder, *named)
-    print(f"{len(list(options.out.glob('member_*')))} members in {options.out}, SHA-256 {sha256}")
+        bundle_runs(options.folders, folder, options.name, options.version, options.threshold, options.trained_on)
+    manifest = read_manifest(options.out)
+    print(f"{len(manifest.files)} members in {options.out}, SHA-256 {manifest.sha256}")

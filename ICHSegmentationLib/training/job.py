@@ -136,14 +136,14 @@ def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, devic
         if share_s <= 0 or stopped:
             logger.warning("no time for member %d", member)
             continue
-        config, weights = dataclasses.replace(job.config, member=member), None
+        config, start = dataclasses.replace(job.config, member=member), None
         if job.start:
             source = source_for(Path(job.start), member)
-            config, weights = dataclasses.replace(config, started_from=source.told), source.weights
+            config, start = source.beginning(config), source.weights
         folder = work / "runs" / f"member_{member}"
         sitting = Sitting(resume=True, minutes=share_s / 60, save_every_s=60, threads=2, on_step=Lines(member))
         claim_run(folder, origin)
-        trained = train(config, cases_of(pool, config.subset, config.seed, member), folder, device, sitting, weights)
+        trained = train(config, cases_of(pool, config.subset, config.seed, member), folder, device, sitting, start)
         stopped = trained.stopped_by_signal
         done["members"][str(member)] = {"step": trained.step, "score": trained.score, "seconds": share_s}
         logger.info("member %d stands at step %d", member, trained.step)

@@ -1,7 +1,11 @@
-"""Weights that are there already: of runs and of bundles, to begin a training with or to make an ensemble of."""
+"""Weights that are there already: of runs and of bundles, to begin a training with or to make an ensemble of.
+
+Bundles are read without the package safetensors, which lent GPU machines lack.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +36,10 @@ class Source:
     network: UNetConfig
     recipe: dict[str, Any]
     told: str
+
+    def beginning(self, config: TrainingConfig) -> TrainingConfig:
+        """The configuration of a training that begins with these weights."""
+        return dataclasses.replace(config, network=self.network, started_from=self.told)
 
 
 def sources_of(folder: Path) -> list[Source]:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pytest
 import torch
 from baselines.conftest import small_systems
 from helpers import head_with_ball
+from programs import python, wait_until
 
 from ICHSegmentationLib.baselines import patch_system
 from ICHSegmentationLib.baselines.cases import prepare_cases
@@ -116,12 +116,10 @@ small_systems()["se-unet"].train(Path({raw!r}), Path({out!r}), Budget(steps=1000
 def test_a_run_stopped_in_a_first_network_ends_like_one_that_was_not(raw: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     code = KILLED.format(testing=str(Path(__file__).parents[1]), raw=str(raw), out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    log, deadline = out / "network_0/log.csv", time.monotonic() + 120
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    with python("-c", code) as process:
+        wait_until((out / "network_0/log.csv").exists, process)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
     assert "StoppedError: stopped at step" in errors
     assert not (out / "network_1").exists()  # the signal ended the whole system
     stopped_at = kept_weights(out / "network_0")[1]

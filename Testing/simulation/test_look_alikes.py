@@ -11,6 +11,7 @@ from test_hemorrhage import head
 from test_tissue import PLAIN, no_bleeding
 
 from ICHSegmentationLib.simulation.anatomy import CEREBRUM, Head, Tissue, is_tissue
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.look_alikes import (
     OVER_BLOOD,
     SPOTS,
@@ -35,7 +36,7 @@ BEFORE, _ = paint(HEAD, PLAIN, no_bleeding())
 GREY = PLAIN.white + PLAIN.grey_above_white
 
 
-NO_BLOOD = torch.zeros(HEAD.size, dtype=torch.bool)
+NO_BLOOD = torch.zeros(HEAD.size, dtype=torch.uint8)
 
 
 @pytest.mark.parametrize("kind", sorted(set(SPOTS) - {OVER_BLOOD}))
@@ -57,7 +58,7 @@ def test_the_scalp_is_swollen_over_blood_under_the_skull_and_not_in_other_heads(
     shell = ((HEAD.cavity_mm > 0) & (HEAD.cavity_mm < 4)).nonzero()
     middle = shell[len(shell) // 3]
     blood = NO_BLOOD.clone()
-    blood[tuple(middle)] = True
+    blood[tuple(middle)] = Subtype.EDH
     paint_spot(after, HEAD, swelling, blood)
     changed = (after - BEFORE).abs() > 1
     assert int(changed.sum()) > 100

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import SMALL, head_with_ball
+from programs import ich, wait_until
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import LabelledScan, read_raw, write_nnunet_raw
@@ -138,14 +137,11 @@ def test_sigterm_ends_training_with_a_checkpoint_and_a_word_on_how_to_go_on(
     pool: Path, config: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "ICHSegmentationLib", "train", "--data", str(pool), "--config", str(config)]
-    process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (run / "log.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
+    with ich("train", "--data", pool, "--config", config, "--out", run) as process:
+        wait_until((run / "log.csv").exists, process)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "--resume goes on" in said
     assert (run / CHECKPOINT).exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from programs import python, wait_until
 from systems import Optimizer, tiny_system
 from torch import nn
 
@@ -67,14 +68,11 @@ def test_threads_that_draw_ahead_change_nothing(tmp_path: Path) -> None:
 
 def test_a_run_that_is_killed_and_resumed_ends_the_same(tmp_path: Path) -> None:
     whole = train_system(tiny_system(), LoopConfig(60), {}, tmp_path / "whole")
-    command = [sys.executable, str(PROGRAM), str(tmp_path / "killed"), "60", "0.05", "1"]
-    process = subprocess.Popen(command)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "killed" / CHECKPOINT).exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(10) == -signal.SIGKILL
+    with python(PROGRAM, tmp_path / "killed", 60, 0.05, 1) as process:
+        wait_until((tmp_path / "killed" / CHECKPOINT).exists, process)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
     _, step = kept_weights(tmp_path / "killed")
     assert 0 < step < 60
     resumed = train_system(tiny_system(), LoopConfig(60), {}, tmp_path / "killed", RESUMED)
