@@ -53,6 +53,7 @@ class Bleeding:
     subtype: torch.Tensor  # [x, y, z] uint8, 0 where there is no blood
     hu: torch.Tensor  # density of the blood, where there is some
     edema_hu: torch.Tensor  # taken off the tissue around
+    fluid_hu: torch.Tensor | None = None  # of fluid that shares a pocket with blood, NaN elsewhere; None: no such
 
 
 def place_bleeds(head: Head, bleeds: list[AnyBleed]) -> tuple[Head, Bleeding]:
@@ -77,7 +78,13 @@ def place_bleeds(head: Head, bleeds: list[AnyBleed]) -> tuple[Head, Bleeding]:
             thickness = bleed.thickness(head)
             if thickness is None:
                 continue
-            fill(bleeding, bleed.mask(head, thickness), bleed)
+            pocket = bleed.mask(head, thickness)
+            if bleed.fluid is not None:
+                fluid = pocket & bleed.fluid.mask(head, thickness) & (subtype == 0)
+                before = torch.full_like(hu, torch.nan) if bleeding.fluid_hu is None else bleeding.fluid_hu
+                bleeding.fluid_hu = torch.where(fluid, bleed.fluid.density(head), before)
+                pocket &= ~fluid
+            fill(bleeding, pocket, bleed)
             if bleed.along == "convexity":
                 push += push_inwards(head, thickness * bleed.push)
     if bool(push.abs().max() > 0.3):

@@ -121,6 +121,8 @@ def paint(head: Head, densities: Densities, bleeding: Bleeding) -> tuple[torch.T
     hu = torch.where(rim, hu.clamp_min(d.rim), hu)
 
     hu -= torch.where(brain, bleeding.edema_hu, 0.0)
+    if bleeding.fluid_hu is not None:
+        hu = torch.where(bleeding.fluid_hu.isnan(), hu, bleeding.fluid_hu)
     for tumour in d.tumours:
         paint_tumour(hu, head, tumour, grey)
     for spot in d.spots:

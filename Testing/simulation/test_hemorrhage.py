@@ -14,7 +14,7 @@ from test_anatomy import REST
 
 from ICHSegmentationLib.simulation.anatomy import Head, Tissue
 from ICHSegmentationLib.simulation.blood import Blood, Subtype
-from ICHSegmentationLib.simulation.extraaxial import Extraaxial
+from ICHSegmentationLib.simulation.extraaxial import Extraaxial, Fluid
 from ICHSegmentationLib.simulation.fluid_bleeds import Intraventricular, Subarachnoid
 from ICHSegmentationLib.simulation.hemorrhage import draw_bleeds, place_bleeds
 from ICHSegmentationLib.simulation.parenchymal import Parenchymal
@@ -77,6 +77,23 @@ def test_an_epidural_bleed_lies_against_the_skull_and_pushes_the_brain_away() ->
     assert float(depth.min()) < 2.5
     assert float(depth.max()) < 12 * 1.8
     assert float(after.brain_mm[blood].mean()) < float(before.brain_mm[blood].mean()) - 2
+
+
+def test_fluid_in_the_pocket_of_a_bleed_lies_on_the_side_of_the_skull_and_is_no_blood() -> None:
+    before = head()
+    fluid = Fluid(share=0.5, lobed=0.0, hu=12.0, air=1.5, air_hu=-700.0, seed=1)
+    bleed = Extraaxial.draw(RNG(0), epidural=True)
+    bleed = dataclasses.replace(bleed, thickness_mm=14.0, extent_mm=35.0, fluid=fluid)
+    _, without = place_bleeds(head(), [dataclasses.replace(bleed, fluid=None)])
+    _, bleeding = place_bleeds(head(), [bleed])
+    assert without.fluid_hu is None
+    assert bleeding.fluid_hu is not None
+    dark = ~bleeding.fluid_hu.isnan()
+    blood = bleeding.subtype == Subtype.EDH
+    assert not bool((dark & blood).any())
+    assert torch.equal(dark | blood, without.subtype == Subtype.EDH)  # the pocket is as large
+    assert float(before.cavity_mm[dark].mean()) < float(before.cavity_mm[blood].mean()) - 2
+    assert set(bleeding.fluid_hu[dark].tolist()) == {12.0, -700.0}
 
 
 @pytest.mark.parametrize("along", ["convexity", "falx", "tentorium"])

@@ -43,6 +43,17 @@ def test_tissues_have_their_order_of_density() -> None:
     assert float(hu[HEAD.tissue == Tissue.AIR].max()) == -1000
 
 
+def test_fluid_beside_blood_is_there_without_the_blood_too() -> None:
+    bleeding = no_bleeding()
+    bleeding.fluid_hu = torch.full(HEAD.size, torch.nan)
+    bleeding.fluid_hu[40:50, 60:70, 50:60] = 12.0
+    hu, without = paint(HEAD, PLAIN, bleeding)
+    assert torch.equal(hu, without)
+    untouched, _ = paint(HEAD, PLAIN, no_bleeding())
+    assert set(hu[40:50, 60:70, 50:60].flatten().tolist()) == {12.0}
+    assert int((hu != untouched).sum()) <= 1000
+
+
 def test_blood_keeps_a_least_contrast_to_grey_matter() -> None:
     bleeding = no_bleeding()
     bleeding.subtype[40:50, 60:70, 50:60] = Subtype.IPH
