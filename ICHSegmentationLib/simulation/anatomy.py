@@ -7,6 +7,7 @@ the right, y to the front and z to the top (RAS).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from enum import IntEnum
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ICHSegmentationLib.simulation.fields import Spacing
+from ICHSegmentationLib.simulation.fields import Box, Spacing
 from ICHSegmentationLib.staging import whole_or_not_at_all
 
 
@@ -203,3 +204,17 @@ class Head:
     @property
     def voxel_ml(self) -> float:
         return math.prod(self.spacing_mm) / 1000
+
+    def part(self, box: Box) -> Head:
+        """What lies in a box, without a copy."""
+        return dataclasses.replace(self, **{name: getattr(self, name)[box] for name in VOLUMES})
+
+    def with_part(self, box: Box, part: Head) -> Head:
+        """A copy with another content of a box."""
+        volumes = {name: getattr(self, name).clone() for name in VOLUMES}
+        for name, volume in volumes.items():
+            volume[box] = getattr(part, name)
+        return dataclasses.replace(self, **volumes)
+
+
+VOLUMES = ("tissue", "cavity_mm", "brain_mm", "ventricle_mm", "midline_mm", "tentorium_mm")

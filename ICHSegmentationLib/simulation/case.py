@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from ICHSegmentationLib.simulation.scanner import Protocol, scan, thickened, to_
 from ICHSegmentationLib.simulation.surgery import Opening, draw_openings, open_skull
 from ICHSegmentationLib.simulation.tissue import Densities, paint
 
-EDITION = 4  # of the simulator: counted up when a seed draws other cases than before
+EDITION = 5  # of the simulator: counted up when a seed draws other cases than before
 IGNORED = 255  # label of blood that noise and partial volume have hidden: neither bleed nor background
 
 
@@ -137,10 +138,13 @@ def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device 
     painted, without_blood = paint_all(head, parameters, bleeding)
     hu = scan(painted, head, protocol)
     contrast = to_slices(painted - without_blood, protocol.subslices, protocol.coverage)
-    volumes = {kind.name: float((bleeding.subtype == kind).sum()) * head.voxel_ml for kind in Subtype}
+    drawn = {bleed.subtype for bleed in parameters.bleeds}
+    voxels = {kind: int((bleeding.subtype == kind).sum()) if kind in drawn else 0 for kind in Subtype}
+    volumes = {kind.name: voxels[kind] * head.voxel_ml for kind in Subtype}
     least_hu = max(LEAST_CONTRAST_HU, LEAST_CONTRAST_TO_NOISE * protocol.noise_hu)
     visible = (thickened(contrast, protocol.thickened) >= least_hu) & (hu <= BONE_LIKE_HU)
-    subtype = label_slices(bleeding.subtype, visible, protocol.subslices, protocol.coverage)
+    kinds = [kind for kind in Subtype if voxels[kind]]
+    subtype = label_slices(bleeding.subtype, kinds, visible, protocol.subslices, protocol.coverage)
     return Case(hu, subtype, volumes, protocol.spacing_mm, parameters)
 
 
@@ -157,12 +161,14 @@ def paint_all(head: Head, parameters: CaseParameters, bleeding: Bleeding) -> tup
     return painted, without_blood
 
 
-def label_slices(fine: torch.Tensor, visible: torch.Tensor, subslices: int, coverage: float = 1.0) -> torch.Tensor:
+def label_slices(
+    fine: torch.Tensor, kinds: Iterable[Subtype], visible: torch.Tensor, subslices: int, coverage: float = 1.0
+) -> torch.Tensor:
     """Label of each voxel: the bleed that fills at least half of what its slice averages; IGNORED if not visible."""
     best = torch.zeros(fine.shape[0], fine.shape[1], fine.shape[2] // subslices, device=fine.device)
     label = torch.zeros(best.shape, dtype=torch.uint8, device=fine.device)
     total = torch.zeros_like(best)
-    for kind in Subtype:
+    for kind in kinds:
         share = to_slices((fine == kind).float(), subslices, coverage)
         total += share
         label = torch.where(share > best, int(kind), label)

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import Head, Tissue
-from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.extraaxial import Extraaxial
-from ICHSegmentationLib.simulation.fields import smooth_noise
+from ICHSegmentationLib.simulation.fields import Box, smooth_noise
 from ICHSegmentationLib.simulation.fluid_bleeds import Intraventricular, Subarachnoid
 from ICHSegmentationLib.simulation.mass_effect import coarse_size, give_way, push_from, push_inwards
 from ICHSegmentationLib.simulation.parenchymal import Parenchymal
@@ -55,15 +54,34 @@ class Bleeding:
     edema_hu: torch.Tensor  # taken off the tissue around
     fluid_hu: torch.Tensor | None = None  # of fluid that shares a pocket with blood, NaN elsewhere; None: no such
 
+    @classmethod
+    def none(cls, head: Head) -> Bleeding:
+        zeros = torch.zeros(head.size, device=head.device)
+        return cls(zeros.to(torch.uint8), zeros, zeros.clone())
+
+    def part(self, box: Box) -> Bleeding:
+        """What lies in a box, without a copy."""
+        fluid = None if self.fluid_hu is None else self.fluid_hu[box]
+        return Bleeding(self.subtype[box], self.hu[box], self.edema_hu[box], fluid)
+
 
 def place_bleeds(head: Head, bleeds: list[AnyBleed]) -> tuple[Head, Bleeding]:
     """Puts bleeds into a head: those that need room first (tissue gives way), then those that fill fluid."""
-    subtype = torch.zeros(head.size, dtype=torch.uint8, device=head.device)
-    hu = torch.zeros(head.size, device=head.device)
-    edema = torch.zeros(head.size, device=head.device)
+    bleeding = Bleeding.none(head)
+    cavity = head.cavity_mm > 0
+    if not bleeds or not bool(cavity.any()):
+        return head, bleeding
+    if any(isinstance(bleed, Extraaxial) and bleed.fluid is not None for bleed in bleeds):
+        bleeding.fluid_hu = torch.full(head.size, torch.nan, device=head.device)
+    box = bounding_box(cavity)  # all of it happens within the skull
+    inner = bleed_into(head.part(box), bleeding.part(box), bleeds)
+    return head.with_part(box, inner), bleeding
+
+
+def bleed_into(head: Head, bleeding: Bleeding, bleeds: list[AnyBleed]) -> Head:
+    """Adds bleeds to a bleeding, in place, and gives the head as they leave it."""
     push = torch.zeros(3, *coarse_size(head), device=head.device)
     inside = (head.cavity_mm > 0.5) & (head.tissue != Tissue.AIR)
-    bleeding = Bleeding(subtype, hu, edema)
     for bleed in bleeds:
         if isinstance(bleed, Parenchymal):
             centre = bleed.centre(head)
@@ -71,7 +89,7 @@ def place_bleeds(head: Head, bleeds: list[AnyBleed]) -> tuple[Head, Bleeding]:
                 continue
             distance = bleed.distance(head, centre)
             rim = ((1 + bleed.edema_width - distance) / bleed.edema_width).clamp(0, 1) * (distance >= 1)
-            torch.maximum(edema, rim * bleed.edema_hu, out=edema)
+            bleeding.edema_hu[:] = torch.maximum(bleeding.edema_hu, rim * bleed.edema_hu)
             fill(bleeding, (distance < 1) & inside & (head.brain_mm > -1.5), bleed)
             push += push_from(head, centre, bleed.radius_mm, bleed.push)
         elif isinstance(bleed, Extraaxial):
@@ -79,22 +97,21 @@ def place_bleeds(head: Head, bleeds: list[AnyBleed]) -> tuple[Head, Bleeding]:
             if thickness is None:
                 continue
             pocket = bleed.mask(head, thickness)
-            if bleed.fluid is not None:
-                fluid = pocket & bleed.fluid.mask(head, thickness) & (subtype == 0)
-                before = torch.full_like(hu, torch.nan) if bleeding.fluid_hu is None else bleeding.fluid_hu
-                bleeding.fluid_hu = torch.where(fluid, bleed.fluid.density(head), before)
+            if bleed.fluid is not None and bleeding.fluid_hu is not None:
+                fluid = pocket & bleed.fluid.mask(head, thickness) & (bleeding.subtype == 0)
+                bleeding.fluid_hu[:] = torch.where(fluid, bleed.fluid.density(head), bleeding.fluid_hu)
                 pocket &= ~fluid
             fill(bleeding, pocket, bleed)
             if bleed.along == "convexity":
                 push += push_inwards(head, thickness * bleed.push)
     if bool(push.abs().max() > 0.3):
-        head = give_way(head, push, bleeding.subtype == Subtype.EDH)
+        head = give_way(head, push)
     for bleed in bleeds:
         if isinstance(bleed, Subarachnoid | Intraventricular):
             mask = bleed.mask(head)
             if mask is not None:
-                fill(bleeding, mask & (subtype == 0), bleed)
-    return head, bleeding
+                fill(bleeding, mask & (bleeding.subtype == 0), bleed)
+    return head
 
 
 def fill(bleeding: Bleeding, mask: torch.Tensor, bleed: AnyBleed) -> None:

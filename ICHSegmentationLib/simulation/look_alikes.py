@@ -27,6 +27,7 @@ class Spot:
 
 
 OVER_BLOOD = "scalp over blood"  # where the blow was: only in heads that bleed under the skull
+OUTSIDE = ("skull", "scalp", OVER_BLOOD)  # kinds that lie outside the cavity
 
 SPOTS = {
     # kind: (probability, most of them, radius mm, hu, strength)
@@ -155,7 +156,7 @@ def paint_spot(hu: torch.Tensor, head: Head, spot: Spot, bleeds: torch.Tensor) -
         allowed = is_tissue(tissue, BRAIN) & inside
     elif spot.kind == "skull":
         candidates = is_tissue(tissue, BONE) & (head.tentorium_mm > 10)
-        allowed = is_tissue(tissue, BONE)
+        allowed = is_tissue(tissue, BONE) & ~inside
     elif spot.kind == "air":
         candidates = inside & (head.cavity_mm < 8)
         allowed = inside & (head.cavity_mm < 12)

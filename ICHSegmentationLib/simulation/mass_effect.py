@@ -6,10 +6,18 @@ import dataclasses
 import math
 
 import torch
-from torch.nn import functional
 
 from ICHSegmentationLib.simulation.anatomy import BRAIN, Head, Tissue, is_tissue
-from ICHSegmentationLib.simulation.fields import blur, length, resize
+from ICHSegmentationLib.simulation.fields import (
+    as_column,
+    blur,
+    length,
+    node_voxels,
+    resize,
+    sampled,
+    sampled_labels,
+    sampling_grid,
+)
 
 COARSE_MM = 4.0  # displacements are smooth: they are worked out on a grid this coarse
 
@@ -43,23 +51,21 @@ def push_inwards(head: Head, thickness: torch.Tensor) -> torch.Tensor:
     return inwards / inwards.norm(dim=0).clamp_min(1e-3) * strength
 
 
-def give_way(head: Head, push: torch.Tensor, epidural: torch.Tensor) -> Head:
+def give_way(head: Head, push: torch.Tensor) -> Head:
     """The head with its content moved by `push` (mm, on the coarse grid); the skull stays."""
-    grid = torch.empty(*head.size, 3, device=head.device)
-    for axis, (count, step) in enumerate(zip(head.size, head.spacing_mm, strict=True)):
-        voxel = torch.arange(count, device=head.device).view([-1 if other == axis else 1 for other in range(3)])
-        moved = voxel - resize(push[axis], head.size) / step
-        grid[..., 2 - axis] = (2 * moved + 1) / count - 1
-    stack = torch.stack([head.brain_mm, head.ventricle_mm, head.midline_mm, head.tentorium_mm])
-    moved_fields = functional.grid_sample(stack[None], grid[None], padding_mode="border", align_corners=False)[0]
-    moved_tissue = functional.grid_sample(
-        head.tissue[None, None].float(), grid[None], mode="nearest", padding_mode="border", align_corners=False
-    )[0, 0].to(torch.uint8)
+    places = node_voxels(head.size, push.shape[1:], head.device) - push / as_column(head.spacing_mm, head.device)
+    grid = sampling_grid(places, head.size, head.size)
+    moved = sampled_labels(head.tissue, grid, beyond="border")
     content = (head.cavity_mm > 0) & is_tissue(
-        moved_tissue, (*BRAIN, Tissue.CSF, Tissue.VENTRICLE, Tissue.SINUS, Tissue.ARTERY)
+        moved, (*BRAIN, Tissue.CSF, Tissue.VENTRICLE, Tissue.SINUS, Tissue.ARTERY)
     )
-    tissue = torch.where(content, moved_tissue, head.tissue)
-    brain, ventricle, midline, tentorium = moved_fields
+    fields = torch.stack([head.brain_mm, head.ventricle_mm, head.midline_mm, head.tentorium_mm])
+    brain, ventricle, midline, tentorium = sampled(fields, grid)
     return dataclasses.replace(
-        head, tissue=tissue, brain_mm=brain, ventricle_mm=ventricle, midline_mm=midline, tentorium_mm=tentorium
+        head,
+        tissue=torch.where(content, moved, head.tissue),
+        brain_mm=brain,
+        ventricle_mm=ventricle,
+        midline_mm=midline,
+        tentorium_mm=tentorium,
     )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import Head
-from ICHSegmentationLib.simulation.fields import length, smooth_noise
-
-Box = tuple[slice, slice, slice]
+from ICHSegmentationLib.simulation.fields import Box, length, smooth_noise
 
 
 def pick_voxel(candidates: torch.Tensor, where: float) -> torch.Tensor | None:

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ICHSegmentationLib.simulation.anatomy import BRAIN, CEREBRUM, STEPS_PER_MM, Anatomy, Head, Tissue, is_tissue
-from ICHSegmentationLib.simulation.fields import Spacing, axis_coordinates_mm, blur, resize
+from ICHSegmentationLib.simulation.fields import (
+    Spacing,
+    as_column,
+    blur,
+    node_voxels,
+    resize,
+    sampled,
+    sampled_labels,
+    sampling_grid,
+)
 
 TILTED = 0.05  # of cases: converted without their tilt, which is seen in public data now and then
 STEPPED = 0.04  # sedated or held patients rarely move by as much as is seen between slices
@@ -81,46 +89,36 @@ def pose_head(
     brain = np.nonzero(np.isin(anatomy.tissue[::4, ::4, ::4], BRAIN))
     centre = [4 * (axis.min() + axis.max()) / 2 for axis in brain]
 
-    matrix = torch.tensor(pose_matrix(pose), dtype=torch.float32, device=device)
     displacement = warp_field(pose, size, spacing_mm, device)
-    coordinates = stepped(axis_coordinates_mm(size, spacing_mm, device), pose.step)
-    grid = torch.empty(*size, 3, device=device)
-    for axis in range(3):
-        position = displacement[axis]
-        for other, coordinate in enumerate(coordinates):
-            position = position + matrix[axis, other] * coordinate
-        voxel = (position + pose.offset_mm[axis]) / anatomy.spacing_mm + centre[axis]
-        # torch's grid_sample wants -1..1 across the voxels' outer edges, last axis first
-        grid[..., 2 - axis] = (2 * voxel + 1) / source_size[axis] - 1
-    fields = torch.from_numpy(anatomy.distances).to(device).float() / STEPS_PER_MM
-    tissue = torch.from_numpy(anatomy.tissue).to(device).float()
-    distances = functional.grid_sample(
-        fields[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
-    )[0]
-    sampled = functional.grid_sample(
-        tissue[None, None], grid[None], mode="nearest", padding_mode="zeros", align_corners=False
-    )[0, 0]
+    matrix = torch.tensor(pose_matrix(pose), dtype=torch.float32, device=device)
+    middle = as_column(np.array(pose.offset_mm) / anatomy.spacing_mm + centre, device)
+
+    def grid_of(place_mm: torch.Tensor) -> torch.Tensor:
+        """The sampling grid for scanner coordinates on the nodes of the warp, [3, x, y, z]."""
+        places = torch.einsum("ij,jxyz->ixyz", matrix, place_mm) + displacement
+        return sampling_grid(places / anatomy.spacing_mm + middle, size, source_size)
+
+    from_middle = node_voxels(size, displacement.shape[1:], device) - as_column((np.array(size) - 1) / 2, device)
+    place_mm = from_middle * as_column(spacing_mm, device)
+    grid = grid_of(place_mm)
+    if pose.step is not None:
+        above = int(pose.step.height * (size[2] - 1)) + 1
+        grid[:, :, :, above:] = grid_of(stepped(place_mm, pose.step))[:, :, :, above:]
+    distances = sampled(torch.from_numpy(anatomy.distances).to(device).float() / STEPS_PER_MM, grid)
+    tissue = sampled_labels(torch.from_numpy(anatomy.tissue).to(device), grid, beyond="zeros")
     cavity, brain_mm, ventricle, midline, tentorium = distances
-    head = Head(sampled.round().to(torch.uint8), cavity, brain_mm, ventricle, midline, tentorium, spacing_mm)
+    head = Head(tissue, cavity, brain_mm, ventricle, midline, tentorium, spacing_mm)
     age(head, pose)
     return head
 
 
-Coordinates = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def stepped(coordinates: Coordinates, step: Step | None) -> Coordinates:
-    """Where what is seen at these coordinates (mm along x, y, z) would be, had the patient lain still."""
-    if step is None:
-        return coordinates
-    x, y, z = coordinates
-    low, high = float(z.min()), float(z.max())
-    above = z > low + step.height * (high - low)
+def stepped(place_mm: torch.Tensor, step: Step) -> torch.Tensor:
+    """Where what is seen at these coordinates (mm, [3, ...]) above the step would be, had the patient lain still."""
     angle = math.radians(step.turn_deg)
-    moved_x, moved_y = x - step.shift_mm[0], y - step.shift_mm[1]
-    turned_x = math.cos(angle) * moved_x + math.sin(angle) * moved_y
-    turned_y = math.cos(angle) * moved_y - math.sin(angle) * moved_x
-    return torch.where(above, turned_x, x), torch.where(above, turned_y, y), z
+    x, y = place_mm[0] - step.shift_mm[0], place_mm[1] - step.shift_mm[1]
+    return torch.stack(
+        [math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x, place_mm[2]]
+    )
 
 
 def pose_matrix(pose: Pose) -> np.ndarray:
@@ -144,13 +142,13 @@ def pose_matrix(pose: Pose) -> np.ndarray:
 
 
 def warp_field(pose: Pose, size: tuple[int, int, int], spacing_mm: Spacing, device: torch.device) -> torch.Tensor:
-    """Smooth displacement in mm, [3, x, y, z]."""
+    """Smooth displacement in mm on a grid of nodes a centimetre apart, [3, x, y, z]."""
     coarse = tuple(max(3, math.ceil(n * step / 20)) + 2 for n, step in zip(size, spacing_mm, strict=True))
     drawn = np.random.default_rng(pose.warp_seed).standard_normal((3, *coarse), dtype=np.float32)
     field = torch.from_numpy(drawn).to(device)
     field = torch.stack([resize(blur(part, (1.0, 1.0, 1.0)), tuple(2 * n for n in coarse)) for part in field])
     field = field / field.std() * pose.warp_mm
-    return torch.stack([resize(blur(part, (0.8, 0.8, 0.8)), size) for part in field])
+    return torch.stack([blur(part, (0.8, 0.8, 0.8)) for part in field])
 
 
 def age(head: Head, pose: Pose) -> None:

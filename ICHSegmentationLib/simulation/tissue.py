@@ -10,7 +10,16 @@ import torch
 from ICHSegmentationLib.simulation.anatomy import BRAIN, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.fields import smooth_noise
 from ICHSegmentationLib.simulation.hemorrhage import Bleeding
-from ICHSegmentationLib.simulation.look_alikes import Spot, Tumour, draw_spots, draw_tumours, paint_spot, paint_tumour
+from ICHSegmentationLib.simulation.look_alikes import (
+    OUTSIDE,
+    Spot,
+    Tumour,
+    draw_spots,
+    draw_tumours,
+    paint_spot,
+    paint_tumour,
+)
+from ICHSegmentationLib.simulation.places import bounding_box
 
 
 @dataclass(frozen=True)
@@ -99,34 +108,48 @@ def paint(head: Head, densities: Densities, bleeding: Bleeding) -> tuple[torch.T
     }.items():
         table[kind] = value
     hu = table[tissue.int()]
-    inside = head.cavity_mm > 0
-    brain = is_tissue(tissue, BRAIN) & inside
-
     soft = tissue == Tissue.SOFT
     muscle = (smooth_noise(d.seed, *grid, 14, device) * 1.2 + d.muscle_share).clamp(-0.5, 0.5) + 0.5
     hu = torch.where(soft, d.fat + muscle * (d.muscle - d.fat), hu)
+
+    cavity = head.cavity_mm > 0
+    if bool(cavity.any()):
+        box = bounding_box(cavity)
+        paint_content(hu[box], head.part(box), d, bleeding.part(box))
+    for spot in d.spots:
+        if spot.kind in OUTSIDE:
+            paint_spot(hu, head, spot, bleeding.subtype)
+    blood = bleeding.subtype > 0
+    # blood that is no denser than the tissue around cannot be told from it: keep a least contrast
+    return torch.where(blood, bleeding.hu.clamp_min(grey + 6), hu), hu
+
+
+def paint_content(hu: torch.Tensor, head: Head, d: Densities, bleeding: Bleeding) -> None:
+    """Paints what lies within the skull, but for the blood, over the plain densities of tissues, in place."""
+    tissue, device = head.tissue, head.device
+    grid = (head.size, head.spacing_mm)
+    grey = d.white + d.grey_above_white
+    inside = head.cavity_mm > 0
     texture = smooth_noise(d.seed + 1, *grid, 30, device) * d.slow_texture
     texture += smooth_noise(d.seed + 2, *grid, 6, device) * d.fine_texture
     hu += texture * inside
 
     if d.leukoaraiosis:
         near = (1 + head.ventricle_mm / 12).clamp(0, 1)
-        hu -= torch.where(tissue == Tissue.WHITE, near * d.leukoaraiosis, 0.0)
+        hu -= (tissue == Tissue.WHITE) * near * d.leukoaraiosis
     surface = inside & (head.brain_mm < 2.5) & ~is_tissue(tissue, (Tissue.VENTRICLE, Tissue.WHITE, Tissue.DEEP_GREY))
     membrane = (head.midline_mm.abs() < d.falx_mm) & (head.tentorium_mm > 3)
     membrane |= head.tentorium_mm.abs() < d.tentorium_mm
-    hu = torch.where(membrane & surface, hu.clamp_min(d.dura), hu)
+    hu[:] = torch.where(membrane & surface, hu.clamp_min(d.dura), hu)
     patchy = d.rim_mm + smooth_noise(d.seed + 3, *grid, 22, device) * 0.6
     rim = inside & (head.cavity_mm <= patchy) & ~is_tissue(tissue, (Tissue.WHITE, Tissue.BRAINSTEM))
-    hu = torch.where(rim, hu.clamp_min(d.rim), hu)
+    hu[:] = torch.where(rim, hu.clamp_min(d.rim), hu)
 
-    hu -= torch.where(brain, bleeding.edema_hu, 0.0)
+    hu -= is_tissue(tissue, BRAIN) * inside * bleeding.edema_hu
     if bleeding.fluid_hu is not None:
-        hu = torch.where(bleeding.fluid_hu.isnan(), hu, bleeding.fluid_hu)
+        hu[:] = torch.where(bleeding.fluid_hu.isnan(), hu, bleeding.fluid_hu)
     for tumour in d.tumours:
         paint_tumour(hu, head, tumour, grey)
     for spot in d.spots:
-        paint_spot(hu, head, spot, bleeding.subtype)
-    blood = bleeding.subtype > 0
-    # blood that is no denser than the tissue around cannot be told from it: keep a least contrast
-    return torch.where(blood, bleeding.hu.clamp_min(grey + 6), hu), hu
+        if spot.kind not in OUTSIDE:
+            paint_spot(hu, head, spot, bleeding.subtype)

@@ -141,7 +141,8 @@ def test_a_tilted_gantry_shears_the_head_and_keeps_its_volume(anatomy: Anatomy) 
 
 def test_after_a_step_what_lies_above_is_moved_and_what_lies_below_is_not(anatomy: Anatomy) -> None:
     grid = ((64, 80, 60), (3.0, 3.0, 3.0))
-    still = pose_head(anatomy, REST, *grid, CPU)
-    moved = pose_head(anatomy, dataclasses.replace(REST, step=Step(0.5, (6.0, -3.0), 0.0)), *grid, CPU)
+    pose = dataclasses.replace(REST, offset_mm=(0.4, 0.4, 0.4))  # no voxel lies half way between two of the anatomy
+    still = pose_head(anatomy, pose, *grid, CPU)
+    moved = pose_head(anatomy, dataclasses.replace(pose, step=Step(0.5, (6.0, -3.0), 0.0)), *grid, CPU)
     assert torch.equal(still.tissue[:, :, :30], moved.tissue[:, :, :30])
     assert torch.equal(torch.roll(still.tissue, (2, -1), (0, 1))[4:-4, 4:-4, 30:], moved.tissue[4:-4, 4:-4, 30:])

@@ -148,7 +148,7 @@ def test_a_voxel_is_labelled_if_blood_fills_half_of_it_and_shows() -> None:
     fine[0, 0, 2] = Subtype.SDH  # half of the second
     fine[0, 0, 6:] = Subtype.SAH  # the last, without contrast
     visible = torch.tensor([True, True, False, False]).view(1, 1, 4)
-    assert label_slices(fine, visible, 2).flatten().tolist() == [Subtype.SDH, Subtype.SDH, 0, IGNORED]
+    assert label_slices(fine, Subtype, visible, 2).flatten().tolist() == [Subtype.SDH, Subtype.SDH, 0, IGNORED]
 
 
 def test_some_cases_show_the_vertex_or_the_base_alone_and_most_of_those_no_bleed() -> None:

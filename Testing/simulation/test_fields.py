@@ -10,10 +10,10 @@ from ICHSegmentationLib.simulation.fields import axis_coordinates_mm, blur, filt
 CPU = torch.device("cpu")
 
 
-def test_noise_follows_its_seed_has_unit_variance_and_is_smooth() -> None:
+def test_noise_follows_its_seed_has_about_unit_variance_and_is_smooth() -> None:
     noise = smooth_noise(1, (40, 50, 30), (1.0, 1.0, 1.0), 12.0, CPU)
     assert torch.equal(noise, smooth_noise(1, (40, 50, 30), (1.0, 1.0, 1.0), 12.0, CPU))
-    assert float(noise.std()) == pytest.approx(1, abs=1e-3)
+    assert float(noise.std()) == pytest.approx(1, abs=0.05)
     assert float((noise[1:] - noise[:-1]).abs().mean()) < 0.3
 
 
