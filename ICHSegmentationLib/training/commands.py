@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ICHSegmentationLib.errors import InputError, StoppedError, require_at_least
 from ICHSegmentationLib.staging import Staging
+from ICHSegmentationLib.training.options import add_beginning
 
 if TYPE_CHECKING:
     from ICHSegmentationLib.training.cases import TrainingCases
@@ -49,9 +50,7 @@ def add_commands(commands: Any) -> None:
     source.add_argument("--simulate", type=Path, metavar="LABEL_MAPS", help="simulate cases while training")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
-    start = train.add_mutually_exclusive_group()
-    start.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
-    start.add_argument("--start", type=Path, metavar="RUN_OR_BUNDLE", help="go on from weights that are there already")
+    add_beginning(train)
     train.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig, e.g. a run's config.json")
     train.add_argument("--member", type=int, help="which of the ensemble (default: 0)")
     train.add_argument("--seed", type=int, help="of the ensemble (default: 0)")

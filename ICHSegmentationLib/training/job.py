@@ -32,6 +32,7 @@ from ICHSegmentationLib.training.cases import cases_of
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pack_weights, unpack_runs
 from ICHSegmentationLib.training.loop import Progress, Sitting
+from ICHSegmentationLib.training.options import add_beginning
 from ICHSegmentationLib.training.packing import LabelledHead, measured_heads, unpack_heads
 from ICHSegmentationLib.training.pool import case_folder, claim, simulate_pool
 from ICHSegmentationLib.training.sources import source_for
@@ -81,9 +82,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, required=True, help="for everything; end well before the lease does")
     parser.add_argument("--members", type=int, nargs="+", required=True, help="trained in turn, equally long")
     parser.add_argument("--resume", type=Path, help="runs.zip of an earlier lease")
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--preset", default="compact", help="a name of unet.PRESETS (default: compact)")
-    start.add_argument("--start", type=Path, metavar="RUN_OR_BUNDLE", help="go on from weights that are there already")
+    add_beginning(parser)
     parser.add_argument("--config", type=Path, help="JSON with more of train.TrainingConfig")
     parser.add_argument("--cases", type=int, default=600, help="to train on (default: 600)")
     parser.add_argument("--held-out", type=int, default=3, help="heads to test on (default: 3, the last ones)")
