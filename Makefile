@@ -35,7 +35,7 @@ nnunet: $(VENV)/.installed
 	sh setup/nnunet.sh $(VENV)
 
 # the papers' six systems, small and on simulated heads, in one table; then turned in three planes (training takes
-# about 25 minutes of one processor; a run that was stopped goes on)
+# about 15 minutes of one processor, turning an hour; what was stopped while training goes on)
 compare: $(VENV)/.installed-dev nnunet
 	$(BIN)/ich compare --simulate --out runs/compare --steps 300 --networks 1 --device cpu \
 		--settings Resources/comparison/small_settings.json

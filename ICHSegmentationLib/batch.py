@@ -258,6 +258,7 @@ class Batch:
             seconds = time.monotonic() - self.started
             self.finish(Row.of_result(self.current.name, message["statistics"], seconds))
         elif kind == "error":
+            self.crashes = 0  # it lives
             self.fail(message["text"])
         elif kind == "ended":
             self.crashes += 1

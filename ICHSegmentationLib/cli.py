@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     staging = Staging()
     with staging.temporary_files():
         if options.takes_signals:  # and leaves what it has when it is asked to stop
-            return guarded(lambda: options.command(options, staging))
+            return guarded_alone(lambda: options.command(options, staging))
         return run_interruptibly(lambda: guarded(lambda: options.command(options, staging)), staging)
 
 
@@ -253,6 +253,20 @@ def guarded(command: Callable[[], None]) -> int:
         print(f"ich: reading or writing failed: {error.strerror or error}{where}.", file=sys.stderr)
         return OutputError.exit_code
     return 0
+
+
+def guarded_alone(job: Callable[[], None]) -> int:
+    """Runs a job that listens to signals once it has something to keep; until then they end it in a sentence."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if main_thread else None
+    try:
+        return guarded(job)
+    except KeyboardInterrupt:
+        print("\nich: stopped.", file=sys.stderr, flush=True)
+        return INTERRUPTED
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def run_interruptibly(job: Callable[[], int], staging: Staging) -> int:

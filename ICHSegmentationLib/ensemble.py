@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from ICHSegmentationLib.bundle import FORMAT_VERSION, MANIFEST, Manifest, file_sha256, incomplete, read_manifest
 from ICHSegmentationLib.convolution import Spacing, rounded_spacing
-from ICHSegmentationLib.errors import BundleError
+from ICHSegmentationLib.errors import BundleError, InputError
 from ICHSegmentationLib.unet import BakedUNet, EquivariantUNet, UNetConfig
 
 BAKED_BYTES = 2**29  # how much of baked kernels to keep for the next scan of the same spacing
@@ -130,7 +130,7 @@ def save_bundle(folder: Path, info: BundleInfo, members: list[dict[str, torch.Te
         for key, value in weights.items():
             half[key] = value.detach().cpu().to(torch.float16).contiguous()
             if not bool(torch.isfinite(half[key]).all()):
-                raise ValueError(f"the weight {key} of member {index} does not fit float16")
+                raise InputError(f"the weight {key} of member {index} is no number that float16 can hold.")
         save_file(half, file)
         entries.append({"file": file.name, "sha256": file_sha256(file)})
     manifest = {"format": FORMAT_VERSION, **dataclasses.asdict(info), "members": entries}

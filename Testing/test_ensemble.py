@@ -11,6 +11,7 @@ from helpers import small_info, small_network
 
 from ICHSegmentationLib.bundle import bundled_path
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle, save_bundle
+from ICHSegmentationLib.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -45,7 +46,7 @@ def test_the_manifest_says_everything_in_json(tmp_path: Path) -> None:
 def test_weights_that_half_precision_cannot_hold_are_not_saved(tmp_path: Path) -> None:
     weights = {name: value.clone() for name, value in small_network().state_dict().items()}
     weights["bias"] = torch.tensor([1e6])
-    with pytest.raises(ValueError, match="does not fit float16"):
+    with pytest.raises(InputError, match="no number that float16 can hold"):
         save_bundle(tmp_path, small_info(), [weights])
 
 

@@ -140,11 +140,15 @@ class CoarseFine:
     title: str = "Dense 2D U-Net, then nnU-Net"
     paper: str = "Qayyum et al., INSTANCE 2022"
 
+    def check(self, budget: Budget) -> None:
+        """Raises for a package that lacks, or minutes alone; see `system.System.check`."""
+        require_nnunet()
+        refuse_minutes_alone(budget)
+
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the coarse folds in `out/coarse`, then nnU-Net's in `out/network_K`; see `system.System.train`."""
-        require_nnunet()
+        self.check(budget)
         dataset = trainable(data)
-        refuse_minutes_alone(budget)
         coarse, fine = coarse_system(self.settings.coarse), self.settings.fine
         coarse_budget, fine_budget = halves(budget)
         begin_run(out, self.name, self.settings, seed, budget.networks or fine.networks)
@@ -158,7 +162,7 @@ class CoarseFine:
         folds = [fold(groups, member, seed, fine.networks) for member in range(fine.networks)]
         plans = prepare_nnunet(cases, [out / MASKS], folds, out / FILES, fine.plan)
         left = budget.minutes - Shares(coarse_budget.minutes, out / COARSE).used_minutes
-        train_folds(plans, fine, out, fine_budget, Shares(left, out), device, seed)
+        train_folds(plans, [case.name for case in cases], fine, out, fine_budget, Shares(left, out), device, seed)
         note_best_fold(plans, cases, folds, fine.mirror, out, device)
 
     def load(self, run: Path, device: torch.device) -> CoarseFinePredictor:

@@ -78,17 +78,23 @@ class NnUNet:
     title: str = "nnU-Net"
     paper: str = "Zhang and Ma, INSTANCE 2022"
 
+    def check(self, budget: Budget) -> None:
+        """Raises for a package that lacks, or minutes alone; see `system.System.check`."""
+        require_nnunet()
+        refuse_minutes_alone(budget)
+
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the folds one after the other in `out/network_K`; see `system.System.train`."""
-        require_nnunet()
+        self.check(budget)
         dataset = trainable(data)
-        refuse_minutes_alone(budget)
         begin_run(out, self.name, self.settings, seed, budget.networks or self.settings.networks)
         cases = prepare_cases(dataset, out / "cases", densities)
         groups = [case.group for case in cases]
         folds = [fold(groups, member, seed, self.settings.networks) for member in range(self.settings.networks)]
         plans = prepare_nnunet(cases, [], folds, out / FILES, self.settings.plan)
-        train_folds(plans, self.settings, out, budget, Shares(budget.minutes, out), device, seed)
+        train_folds(
+            plans, [case.name for case in cases], self.settings, out, budget, Shares(budget.minutes, out), device, seed
+        )
 
     def load(self, run: Path, device: torch.device) -> NnUNetPredictor:
         """The run's folds; see `system.System.load`."""
@@ -109,6 +115,7 @@ def refuse_minutes_alone(budget: Budget) -> None:
 
 def train_folds(
     plans: Plans,
+    names: Sequence[str],
     settings: NnUNetSettings,
     out: Path,
     budget: Budget,
@@ -116,12 +123,13 @@ def train_folds(
     device: torch.device,
     seed: int,
 ) -> None:
-    """Trains or goes on with the folds, each for its share of the minutes."""
+    """Trains or goes on with the folds, each for its share of the minutes, on the cases of those names."""
     count = budget.networks or settings.networks
     steps = budget.steps or settings.epochs * EPOCH
     for member in range(count):
         sitting = Sitting(resume=True, minutes=shares.next(member, count), threads=0, on_save=shares.note)
         described = dataclasses.asdict(settings) | {"fold": member, "seed": seed, "steps": steps}
+        described["cases"] = list(names)
         with nnunet_folders(out / FILES, drawing_processes=0):  # in this process: a seed gives the same batches
             run = train_fold(
                 plans, member, settings.networks, steps, described, out / f"network_{member}", sitting, device, seed

@@ -129,6 +129,9 @@ class PatchSystem:
     settings: Any
     recipe_of: Callable[[Any], Recipe]
 
+    def check(self, budget: Budget) -> None:
+        """Any budget will do; see `system.System.check`."""
+
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the networks one after the other in `out/network_K`; see `system.System.train`."""
         dataset = trainable(data)

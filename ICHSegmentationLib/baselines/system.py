@@ -83,6 +83,9 @@ class System(Protocol):
     @property
     def settings(self) -> Any: ...
 
+    def check(self, budget: Budget) -> None:
+        """Raises an ICHError for what `train` would refuse, before anything was trained for it."""
+
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains on the nnU-Net v2 raw folder `data` into the run folder `out`.
 

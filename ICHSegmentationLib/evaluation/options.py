@@ -72,7 +72,9 @@ def entrants_of(options: argparse.Namespace) -> list[Entrant]:
     settings = settings_of(options.settings, known)
     entrants = []
     for name in names:
-        find_system(catalogue, name, settings.get(name, {}))  # says now what would fail later
+        system = find_system(catalogue, name, settings.get(name, {}))  # says now what would fail later
+        if options.runs is None:
+            system.check(budget_of(options))
         run = None if options.runs is None else options.runs / name
         if run is not None and not run.is_dir():
             raise InputError(f"there is no run {run}; --runs wants a folder with one for each of {', '.join(names)}.")

@@ -20,7 +20,7 @@ from ICHSegmentationLib.data.nnunet import CHANNEL, LabelledScan, write_nnunet_r
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import PADDING_HU
 from ICHSegmentationLib.image_files import write_image_file
-from ICHSegmentationLib.simulation.case import IGNORED, CaseParameters, simulate
+from ICHSegmentationLib.simulation.case import EDITION, IGNORED, CaseParameters, simulate
 from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
 from ICHSegmentationLib.simulation.records import to_json
@@ -63,7 +63,7 @@ def write_small_set(wanted: SmallSet, folder: Path) -> None:
         InputError: the folder holds another data set.
     """
     described = folder / DESCRIPTION
-    values = to_json(wanted)
+    values = {**to_json(wanted), "simulator_edition": EDITION}
     if (folder / "dataset.json").exists():
         if not described.exists() or json.loads(described.read_text()) != values:
             raise InputError(f"{folder} holds another data set; name another folder.")

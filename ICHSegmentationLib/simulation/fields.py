@@ -26,7 +26,7 @@ def smooth_noise(
     field = torch.from_numpy(drawn).to(device)
     field = blur(field, (0.6, 0.6, 0.6))
     probe = resize(field, tuple(min(n, 5 * few) for n, few in zip(size, coarse, strict=True)))
-    return resize((field - probe.mean()) / probe.std().clamp_min(1e-6), size)
+    return resize((field - probe.mean()) / probe.std(correction=0).clamp_min(1e-6), size)
 
 
 def resize(field: torch.Tensor, size: Size) -> torch.Tensor:

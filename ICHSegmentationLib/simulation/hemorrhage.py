@@ -74,8 +74,9 @@ def place_bleeds(head: Head, bleeds: list[AnyBleed]) -> tuple[Head, Bleeding]:
     if any(isinstance(bleed, Extraaxial) and bleed.fluid is not None for bleed in bleeds):
         bleeding.fluid_hu = torch.full(head.size, torch.nan, device=head.device)
     box = bounding_box(cavity)  # all of it happens within the skull
-    inner = bleed_into(head.part(box), bleeding.part(box), bleeds)
-    return head.with_part(box, inner), bleeding
+    before = head.part(box)
+    after = bleed_into(before, bleeding.part(box), bleeds)
+    return head if after is before else head.with_part(box, after), bleeding
 
 
 def bleed_into(head: Head, bleeding: Bleeding, bleeds: list[AnyBleed]) -> Head:
@@ -115,7 +116,9 @@ def bleed_into(head: Head, bleeding: Bleeding, bleeds: list[AnyBleed]) -> Head:
 
 
 def fill(bleeding: Bleeding, mask: torch.Tensor, bleed: AnyBleed) -> None:
-    """Marks and paints one bleed where `mask` is set."""
+    """Marks and paints one bleed where `mask` is set, but for fluid that is there already."""
+    if bleeding.fluid_hu is not None:
+        mask = mask & bleeding.fluid_hu.isnan()
     if not bool(mask.any()):
         return
     box = bounding_box(mask)

@@ -11,7 +11,6 @@ from ICHSegmentationLib.simulation.anatomy import BRAIN, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.fields import (
     as_column,
     blur,
-    length,
     node_voxels,
     resize,
     sampled,
@@ -30,16 +29,12 @@ def coarse_size(head: Head) -> tuple[int, int, int]:
 def push_from(head: Head, centre: torch.Tensor, radius_mm: float, share: float) -> torch.Tensor:
     """Displacement away from a bleed in the brain, fading with distance and towards the skull, in mm [3, coarse]."""
     size = coarse_size(head)
-    steps = [n * s / c for n, s, c in zip(head.size, head.spacing_mm, size, strict=True)]
-    offsets = []
-    for axis, (count, step) in enumerate(zip(size, steps, strict=True)):
-        position = (torch.arange(count, device=head.device) + 0.5) * step
-        here = (float(centre[axis]) + 0.5) * head.spacing_mm[axis]
-        offsets.append((position - here).view([-1 if other == axis else 1 for other in range(3)]))
-    distance = length((offsets[0], offsets[1], offsets[2])).clamp_min(1.0)
+    voxels = node_voxels(head.size, size, head.device) - as_column(centre.tolist(), head.device)
+    offsets = voxels * as_column(head.spacing_mm, head.device)
+    distance = offsets.norm(dim=0).clamp_min(1.0)
     room = resize(head.cavity_mm, size).div(12).clamp(0, 1)
     strength = share * radius_mm * torch.exp(-((distance / (6 * share * radius_mm + 10)) ** 2)) * room
-    return torch.stack([offset / distance * strength for offset in offsets])
+    return offsets / distance * strength
 
 
 def push_inwards(head: Head, thickness: torch.Tensor) -> torch.Tensor:
@@ -47,7 +42,8 @@ def push_inwards(head: Head, thickness: torch.Tensor) -> torch.Tensor:
     size = coarse_size(head)
     depth = resize(head.cavity_mm, size)
     strength = resize(thickness, size) * torch.exp(-depth.clamp_min(0) / 35)
-    inwards = torch.stack(torch.gradient(blur(depth, (1.2, 1.2, 1.2))))
+    apart_mm = [(n - 1) * s / (few - 1) for n, s, few in zip(head.size, head.spacing_mm, size, strict=True)]
+    inwards = torch.stack(torch.gradient(blur(depth, (1.2, 1.2, 1.2)), spacing=apart_mm))
     return inwards / inwards.norm(dim=0).clamp_min(1e-3) * strength
 
 

@@ -71,6 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ICHError as error:
         logger.error("%s", error)
         return error.exit_code
+    except Exception:  # whatever it was, the log is all that comes home
+        logger.exception("the job ended")
+        return 1
     return 0
 
 
@@ -142,9 +145,14 @@ def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, devic
         folder = work / "runs" / f"member_{member}"
         sitting = Sitting(resume=True, minutes=share_s / 60, save_every_s=60, threads=2, on_step=Lines(member))
         claim_run(folder, origin)
+        begun_s = deadline.elapsed_s
         trained = train(config, cases_of(pool, config.subset, config.seed, member), folder, device, sitting, start)
         stopped = trained.stopped_by_signal
-        done["members"][str(member)] = {"step": trained.step, "score": trained.score, "seconds": share_s}
+        done["members"][str(member)] = {
+            "step": trained.step,
+            "score": trained.score,
+            "seconds": deadline.elapsed_s - begun_s,
+        }
         logger.info("member %d stands at step %d", member, trained.step)
         write_results(done, finished_runs(work), out)
     if not stopped:
@@ -210,13 +218,13 @@ def trial(runs: list[Path], folders: list[Path], job: Job, device: torch.device,
 
 
 def write_results(done: dict[str, Any], runs: list[Path], out: Path) -> None:
-    """Writes what comes back; what does not fit is said, and the rest written."""
+    """Writes what comes back; what does not fit is said, what an earlier call wrote stays, and the rest is written."""
     for pack, name in ((pack_weights, "weights.safetensors"), (pack_runs, "runs.zip")):
         try:
             logger.info("%s: %.2f MB of %d members", name, pack(runs, out / name) / 1e6, len(runs))
         except InputError as error:
-            logger.error("%s: %s", name, error)
-            (out / name).unlink(missing_ok=True)
+            kept = "; the one of fewer members is left" if (out / name).exists() else ""
+            logger.error("%s: %s%s", name, error, kept)
     write_json(out / "job.json", done)
 
 

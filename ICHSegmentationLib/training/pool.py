@@ -18,7 +18,7 @@ import torch
 
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.simulation.anatomy import Anatomy
-from ICHSegmentationLib.simulation.case import Case, CaseParameters, simulate
+from ICHSegmentationLib.simulation.case import EDITION, Case, CaseParameters, simulate
 from ICHSegmentationLib.staging import whole_folder, write_json
 
 UNTOLD = 6  # label of bleed whose subtype nobody told
@@ -49,6 +49,7 @@ def write_case(case: Case, folder: Path) -> None:
         "spacing_mm": case.spacing_mm,
         "group": anatomy_group(case.parameters.anatomy),
         "volume_ml": case.volume_ml,
+        "simulator_edition": EDITION,
         "parameters": case.parameters.to_json(),
     }
     store(folder, case.hu.cpu().numpy(), case.subtype.cpu().numpy(), description)

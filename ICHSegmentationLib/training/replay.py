@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.simulation.case import CaseParameters, simulate
+from ICHSegmentationLib.simulation.case import EDITION, CaseParameters, simulate
 from ICHSegmentationLib.simulation.label_maps import label_map_files, load_anatomy
 from ICHSegmentationLib.training.pool import POOL, read_case, write_case
 
@@ -51,6 +51,12 @@ def read_parameters(case_json: Path) -> CaseParameters:
         raise InputError(f"{case_json} cannot be read as the case.json of a simulated case: {error}.") from None
     if not isinstance(values, dict) or "parameters" not in values:
         raise InputError(f"{case_json} has no entry 'parameters'; the case.json of a case of `ich simulate` is wanted.")
+    edition = values.get("simulator_edition", "an earlier one")
+    if edition != EDITION:
+        raise InputError(
+            f"{case_json} was simulated by another edition of the simulator ({edition}; this is {EDITION}), which "
+            "makes other voxels of the same parameters; the version that simulated it is wanted."
+        )
     return CaseParameters.from_json(values["parameters"])
 
 

@@ -18,7 +18,7 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.tensor_file import load_tensors
 from ICHSegmentationLib.training.train import TrainingConfig
-from ICHSegmentationLib.unet import UNetConfig
+from ICHSegmentationLib.unet import PRESETS, UNetConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,13 @@ class Source:
     told: str
 
     def beginning(self, config: TrainingConfig) -> TrainingConfig:
-        """The configuration of a training that begins with these weights."""
+        """The configuration of a training that begins with these weights.
+
+        Raises:
+            InputError: the configuration is of a network of its own, and not of this one.
+        """
+        if config.network not in (self.network, *PRESETS.values()):
+            raise InputError(f"the configuration describes another network than that of {self.told}; leave it out.")
         return dataclasses.replace(config, network=self.network, started_from=self.told)
 
 

@@ -36,6 +36,11 @@ class RealSlice:
 def load_real_slices() -> list[RealSlice]:
     """All slices, in order."""
     folder = SHARED_DATA / "ich-slices"
+    if not folder.is_dir():
+        raise SystemExit(
+            f"there is no folder {folder}: the real data is not part of the repository; ICH_SHARED_DATA must name the "
+            "folder that holds ich-slices and head-ct-dicom."
+        )
     loaded = []
     for file in sorted((folder / "images").glob("*.jpg")):
         grey = np.asarray(Image.open(file).convert("L")).T.astype(np.float32)

@@ -66,6 +66,9 @@ class StandIn:
     title: str = "Stand-in"
     paper: str = "none"
 
+    def check(self, budget: Budget) -> None:
+        pass
+
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         if self.settings.fails:
             raise InputError("this stand-in was told to fail.")

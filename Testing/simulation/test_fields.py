@@ -17,6 +17,10 @@ def test_noise_follows_its_seed_has_about_unit_variance_and_is_smooth() -> None:
     assert float((noise[1:] - noise[:-1]).abs().mean()) < 0.3
 
 
+def test_noise_of_one_voxel_is_a_number() -> None:
+    assert float(smooth_noise(1, (1, 1, 1), (1.0, 1.0, 1.0), 12.0, CPU)) == 0
+
+
 def test_blur_keeps_constants_and_sums() -> None:
     assert torch.allclose(blur(torch.full((5, 6, 7), 3.0), (1.0, 2.0, 0.0)), torch.full((5, 6, 7), 3.0), atol=1e-5)
     spike = torch.zeros(21, 21, 5)

@@ -96,6 +96,33 @@ def test_fluid_in_the_pocket_of_a_bleed_lies_on_the_side_of_the_skull_and_is_no_
     assert set(bleeding.fluid_hu[dark].tolist()) == {12.0, -700.0}
 
 
+def test_later_bleeds_leave_that_fluid_as_it_is() -> None:
+    fluid = Fluid(share=0.6, lobed=0.0, hu=12.0, air=9.0, air_hu=-700.0, seed=1)
+    first = dataclasses.replace(Extraaxial.draw(RNG(0), epidural=True), thickness_mm=14.0, extent_mm=35.0, fluid=fluid)
+    _, alone = place_bleeds(head(), [first])
+    second = dataclasses.replace(first, epidural=False, thickness_mm=20.0, extent_mm=45.0, fluid=None)
+    _, both = place_bleeds(head(), [first, second])
+    assert alone.fluid_hu is not None
+    assert both.fluid_hu is not None
+    assert torch.equal(alone.fluid_hu.isnan(), both.fluid_hu.isnan())
+    assert not bool((both.subtype[~both.fluid_hu.isnan()] > 0).any())
+    assert bool((both.subtype == Subtype.SDH).any())
+
+
+def test_the_brain_gives_way_as_far_whatever_the_grid() -> None:
+    bleed = dataclasses.replace(Extraaxial.draw(RNG(0), epidural=False), along="convexity", thickness_mm=10.0, push=1.0)
+    depths = []
+    for size, spacing in (((110, 130, 100), (1.5, 1.5, 1.5)), ((110, 130, 5), (1.5, 1.5, 3.0))):
+        pose = dataclasses.replace(REST, offset_mm=(0.0, 0.0, 25.0))
+        before = pose_head(ANATOMY, pose, size, spacing, CPU)
+        after, bleeding = place_bleeds(before, [dataclasses.replace(bleed, where=0.5, extent_mm=60.0)])
+        middle = size[2] // 2
+        blood = bleeding.subtype[:, :, middle] > 0
+        depths.append(float((before.brain_mm - after.brain_mm)[:, :, middle][blood].mean()))
+    assert depths[0] > 1
+    assert depths[1] == pytest.approx(depths[0], rel=0.5)
+
+
 @pytest.mark.parametrize("along", ["convexity", "falx", "tentorium"])
 def test_a_subdural_bleed_follows_the_membrane_it_is_named_for(along: str) -> None:
     bleed = dataclasses.replace(Extraaxial.draw(RNG(3), epidural=False), along=along, thickness_mm=6.0, extent_mm=45.0)

@@ -86,3 +86,17 @@ def test_what_is_no_case_or_of_other_heads_is_refused(
         assert again(simulated, file, tmp_path / "out", maps) == 2
         assert re.search(says, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_case_of_another_edition_is_refused(
+    simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = json.loads((simulated / "cases" / "case_000000" / "case.json").read_text())
+    older = tmp_path / "case_000000" / "case.json"
+    older.parent.mkdir()
+    for edition in (values["simulator_edition"] - 1, None):
+        values["simulator_edition"] = edition
+        older.write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
+        assert again(simulated, older, tmp_path / "out") == 2
+        assert "another edition of the simulator" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "case_000000").exists()

@@ -42,6 +42,8 @@ def trained_systems(runs: Path, names: list[str], device: torch.device) -> dict[
     Raises:
         InputError: a system has no trained run there.
     """
+    if not runs.is_dir():
+        raise InputError(f"there is no folder {runs}; one of `ich compare` is wanted.")
     there = {folder.name: begun_run(folder) for folder in sorted(runs.iterdir()) if folder.is_dir()}
     there = {name: run for name, run in there.items() if run is not None}
     if missing := [name for name in names if name not in there]:
