@@ -210,6 +210,18 @@ def test_a_worker_that_always_dies_ends_the_batch(scans: Path, small_bundle: Pat
     assert "3 times in a row" in batch.problem
 
 
+def test_crashes_with_an_answer_between_them_are_not_in_a_row(scans: Path, small_bundle: Path) -> None:
+    for name in ("d", "e"):
+        (scans / f"{name}.nii.gz").write_text(name)
+    ended = {"message": "ended", "exit_code": 1, "last_lines": []}
+    refused = {"message": "error", "text": "no scan."}
+    answers = [ended, refused, ended, refused, ended]
+    played = PlayedWorker({file.name: answer for file, answer in zip(sorted(scans.iterdir()), answers, strict=True)})
+    batch = run(batch_of(scans, small_bundle, lambda: played)[0])
+    assert len(batch.rows) == 5
+    assert batch.problem == ""
+
+
 def test_progress_counts_scans_and_what_is_done_of_the_current_one(
     scans: Path, small_bundle: Path, played: PlayedWorker
 ) -> None:

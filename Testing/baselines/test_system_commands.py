@@ -49,6 +49,12 @@ def test_a_system_is_trained_and_its_masks_lie_on_the_scans_own_voxels(
     np.testing.assert_allclose(mask.affine, scans[1].volume.affine, atol=1e-4)
     assert set(np.unique(mask.hu)) <= {0.0, 1.0}
     assert main(["predict", "gcnn", run, str(raw / "imagesTr"), "--out", str(out)]) == 3  # not empty
+    again = ["predict", "gcnn", run, str(raw / "imagesTr"), "--out", str(out), "--overwrite"]
+    assert main(again) == 0
+    (out / "other.nii.gz").write_bytes((out / "case_1.nii.gz").read_bytes())
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "other.nii.gz, which is of no scan of this run" in capsys.readouterr().err
     assert main(["predict", "se-unet", run, str(raw / "imagesTr"), "--out", str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
 

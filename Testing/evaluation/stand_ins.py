@@ -29,6 +29,7 @@ class Settings:
     threshold_hu: float = 50.0
     seconds: float = 0.0
     fails: bool = False
+    refuses: bool = False
     stops_after_minutes: float | None = None  # as its clock tells them, in its first sitting
 
 
@@ -67,7 +68,8 @@ class StandIn:
     paper: str = "none"
 
     def check(self, budget: Budget) -> None:
-        pass
+        if self.settings.refuses:
+            raise InputError("this stand-in was told to refuse.")
 
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         if self.settings.fails:

@@ -141,6 +141,16 @@ def test_a_missing_package_is_told_before_anything_trains(
     assert not (tmp_path / "out" / "upper").exists()
 
 
+def test_what_the_second_system_would_refuse_is_told_before_the_first_trains(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"upper": {"refuses": true}}')
+    assert main(command(raw, tmp_path / "out", "--settings", str(settings))) == 2
+    assert "told to refuse" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "everywhere").exists()
+
+
 def test_a_run_is_not_judged_on_cases_that_it_was_trained_on(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

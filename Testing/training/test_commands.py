@@ -147,6 +147,19 @@ def test_sigterm_ends_training_with_a_checkpoint_and_a_word_on_how_to_go_on(
     assert (run / CHECKPOINT).exists()
 
 
+def test_ctrl_c_before_the_training_began_is_one_line(
+    pool: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ICHSegmentationLib.training.commands.cases_for", pressed)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["train", "--data", str(pool), "--config", str(config), "--out", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err == "\nich: stopped.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_an_export_is_an_nnunet_data_set(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(pool), "--out", str(tmp_path / "raw")]) == 0
     assert main(["export", str(pool), "--out", str(tmp_path / "subtypes"), "--subtypes"]) == 0
