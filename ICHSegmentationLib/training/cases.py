@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ICHSegmentationLib.data.splits import Split, member_split, split_of_file
+from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.training.hard_places import HardPlaces
 from ICHSegmentationLib.training.pool import (
     StoredCase,
     anatomy_group,
@@ -37,12 +41,14 @@ class TrainingCases:
             batches, however fast or slow they come: a seed gives the same result on any machine. A case that is
             drawn before it is there is waited for.
         check: called while waiting; raises if nobody is at work on the cases any more.
+        hard: places in the training cases where an earlier network was wrong; None: nobody looked.
     """
 
     training: tuple[Path, ...]
     validation: tuple[Path, ...] = ()
     growing: bool = False
     check: Callable[[], None] = nothing
+    hard: HardPlaces | None = None
 
     def drawn(self, number: int, rng: np.random.Generator) -> StoredCase:
         """The case that batch `number` is taken from."""
@@ -50,6 +56,27 @@ class TrainingCases:
         if self.growing:
             count = min(count, FIRST_CASES + number // BATCHES_PER_NEW_CASE)
         return self.read(self.training[int(rng.integers(count))])
+
+    def drawn_hard(self, rng: np.random.Generator) -> tuple[StoredCase, tuple[int, ...]]:
+        """A case and places in it where an earlier network was wrong; there must be `hard` ones."""
+        assert self.hard is not None
+        name, places = self.hard.drawn(rng)
+        return self.read(self.folders[name]), places
+
+    @cached_property
+    def folders(self) -> dict[str, Path]:
+        return {folder.name: folder for folder in self.training}
+
+    def with_hard(self, hard: HardPlaces) -> TrainingCases:
+        """The same, with the places that lie in the training cases.
+
+        Raises:
+            InputError: none does.
+        """
+        own = hard.among(self.folders)
+        if not own.cases:
+            raise InputError("the hard places are of none of the cases that this member is trained on.")
+        return dataclasses.replace(self, hard=own)
 
     def read(self, folder: Path) -> StoredCase:
         """A case, once it is there."""

@@ -57,6 +57,7 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--steps", type=int, help="default: the paper's 200,000")
     train.add_argument("--batches-per-step", type=int, help="shared by the processes of torchrun (default: 1)")
     train.add_argument("--precision", help="float32 or bfloat16 (default: float32)")
+    train.add_argument("--hard", type=Path, metavar="FILE", help="of `ich mine`: half of the batches are taken there")
     train.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, with a checkpoint")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     train.add_argument("--splits", type=Path, help="nnU-Net's splits_final.json: member K takes fold K")
@@ -65,6 +66,14 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="with --simulate")
     train.add_argument("--simulation-seed", type=int, default=0, help="with --simulate: of the cases (default: 0)")
     train.set_defaults(command=run_train, takes_signals=True)
+
+    mining = commands.add_parser("mine", help="find where a network is wrong on its cases, to train from there")
+    mining.add_argument("source", type=Path, metavar="RUN_OR_BUNDLE")
+    mining.add_argument("--data", type=Path, required=True, help="folder of `ich simulate`, or pool of an import")
+    mining.add_argument("--out", type=Path, required=True, help="file, e.g. hard.json, for `ich train --hard`")
+    mining.add_argument("--quality", default="fast", help="auto, full or fast (default: fast)")
+    mining.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    mining.set_defaults(command=run_mine)
 
     pack = commands.add_parser("pack", help="pack label maps into one small file for a lent machine")
     pack.add_argument("label_maps", type=Path, help="folder of whole-head label maps")
@@ -138,6 +147,7 @@ def run_export(options: argparse.Namespace, staging: Staging) -> None:
 
 def run_train(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
+    from ICHSegmentationLib.training.hard_places import read_places
     from ICHSegmentationLib.training.loop import Sitting
     from ICHSegmentationLib.training.processes import joined_processes, own_device
     from ICHSegmentationLib.training.sources import source_for
@@ -147,6 +157,8 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     start = None if options.start is None else source_for(options.start, config.member)
     if start is not None:
         config = start.beginning(config)
+    hard = None if options.hard is None else read_places(options.hard)
+    config = dataclasses.replace(config, hard_places="" if hard is None else hard.sha256)
     if not options.minutes > 0:
         raise InputError(f"--minutes must be more than 0; found {options.minutes}.")
     device = own_device(pick_device(options.device))
@@ -156,6 +168,7 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
         with cases_for(options, config, processes) as cases, Teller() as teller:
             if processes.is_first:
                 processes.wait()
+            cases = cases if hard is None else cases.with_hard(hard)
             sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
             run = train(config, cases, options.out, device, sitting, None if start is None else start.weights)
         is_first = processes.is_first
@@ -166,6 +179,26 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
         print(where[0].upper() + where[1:])
         if run.best_score is not None:
             print(f"Best score on cases it did not train on: {run.best_score:.3f} at step {run.best_step}")
+
+
+def run_mine(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.cli import Bar
+    from ICHSegmentationLib.training.hard_places import write_places
+    from ICHSegmentationLib.training.mining import as_ensemble, mine
+    from ICHSegmentationLib.training.pool import read_case
+    from ICHSegmentationLib.training.sources import sources_of
+
+    sources = sources_of(options.source)
+    folders = cases_in(options.data)
+    cases = (read_case(folder) for folder in folders)
+    found = {}
+    with Bar() as bar:
+        for name, places in mine(cases, as_ensemble(sources), options.quality, options.device):
+            found[name] = places
+            bar.show("mining", len(found) / len(folders), f"case {len(found)} of {len(folders)}")
+    write_places(options.out, found, {"network": [source.told for source in sources], "quality": options.quality})
+    missed, false = (sum(getattr(places, kind) for places in found.values()) for kind in ("missed_ml", "false_ml"))
+    print(f"{missed:.0f} mL missed and {false:.0f} mL false on {len(found)} cases; places in {options.out}")
 
 
 def wished_config(options: argparse.Namespace) -> TrainingConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,11 +33,19 @@ def draw_patches(
     bleed_share: float,
     rng: np.random.Generator,
     device: torch.device | str = "cpu",
+    centres: Sequence[int] = (),
 ) -> Batch:
-    """Augmented patches of one case; each with probability `bleed_share` centred on bleed, if the case has any."""
+    """Augmented patches of one case; each with probability `bleed_share` centred on bleed, if the case has any.
+
+    Where `centres` are given, flat indices of voxels, each is centred on one of them.
+    """
     pairs = []
     for _ in range(count):
-        hu, label = cut(case, size, rng.random() < bleed_share, rng, device)
+        if centres:
+            corner = corner_about(int(centres[int(rng.integers(len(centres)))]), case.hu.shape, size)
+        else:
+            corner = patch_corner(case, size, rng.random() < bleed_share, rng)
+        hu, label = cut(case, size, corner, device)
         pairs.append(augment(hu, label, Augmentation.draw(rng)))
     return batch_of(pairs, case.spacing_mm)
 
@@ -49,7 +58,8 @@ def take_patches(
     device: torch.device | str = "cpu",
 ) -> Batch:
     """Patches of one case as they are, one for each entry of `on_bleed`."""
-    return batch_of([cut(case, size, wanted, rng, device) for wanted in on_bleed], case.spacing_mm)
+    pairs = [cut(case, size, patch_corner(case, size, wanted, rng), device) for wanted in on_bleed]
+    return batch_of(pairs, case.spacing_mm)
 
 
 def batch_of(pairs: list[tuple[torch.Tensor, torch.Tensor]], spacing_mm: tuple[float, float, float]) -> Batch:
@@ -59,11 +69,8 @@ def batch_of(pairs: list[tuple[torch.Tensor, torch.Tensor]], spacing_mm: tuple[f
     return Batch(channels, ((label > 0) & counted).float(), counted.float(), spacing_mm)
 
 
-def cut(
-    case: StoredCase, size: Size, on_bleed: bool, rng: np.random.Generator, device: torch.device | str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A patch's HU (float32) and labels, [x, y, z]."""
-    corner = patch_corner(case, size, on_bleed, rng)
+def cut(case: StoredCase, size: Size, corner: Size, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A patch's HU (float32) and labels, [x, y, z], from its first voxel on."""
     box = tuple(slice(start, start + side) for start, side in zip(corner, size, strict=True))
     hu = torch.from_numpy(case.hu[box].astype(np.float32)).to(device)
     return hu, torch.from_numpy(np.array(case.label[box])).to(device)

@@ -56,6 +56,8 @@ class TrainingConfig:
         batches_per_step, precision, validate_every, patience: see `loop.LoopConfig`.
         validation_cases: of those it does not see, how many it is validated on, at most.
         started_from: whose weights it begins with; empty: random ones.
+        hard_share: share of the batches taken from places where an earlier network was wrong, where such are known.
+        hard_places: SHA-256 of the file that they are in; empty: none are known.
     """
 
     network: UNetConfig
@@ -77,6 +79,8 @@ class TrainingConfig:
     validation_cases: int = 16
     patience: int | None = None
     started_from: str = ""
+    hard_share: float = 0.5
+    hard_places: str = ""
 
     def loop(self) -> LoopConfig:
         return LoopConfig(
@@ -201,9 +205,12 @@ def equivariant_system(
 
     def batch(number: int) -> Batch:
         rng = np.random.default_rng((config.seed, config.member, number))
-        case = cases.drawn(number, rng)
+        if cases.hard is not None and rng.random() < config.hard_share:
+            case, centres = cases.drawn_hard(rng)
+        else:
+            case, centres = cases.drawn(number, rng), ()
         patch_size = config.patch_sizes[int(rng.integers(len(config.patch_sizes)))]
-        return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device)
+        return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device, centres)
 
     def loss(batch: Batch) -> torch.Tensor:
         # no autocast: the network computes in the type of its input, its kernels and statistics in float32

@@ -160,6 +160,29 @@ def test_ctrl_c_before_the_training_began_is_one_line(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_training_from_hard_places_takes_patches_there_and_resumes_the_same(
+    pool: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hard, run = tmp_path / "hard.json", tmp_path / "run"
+    for file in pool.glob("case_*/hu.npy"):
+        hu = np.load(file)
+        hu[:4] = -1000  # air beside the head, without which it would be no CT
+        np.save(file, hu)
+    train = ["train", "--data", str(pool), "--config", str(config), "--device", "cpu"]
+    assert main([*train, "--steps", "2", "--out", str(run)]) == 0
+    assert main(["mine", str(run), "--data", str(pool), "--out", str(hard), "--device", "cpu"]) == 0
+    assert "mL missed" in capsys.readouterr().out
+    assert json.loads(hard.read_text())["network"] == ["run, step 2"]
+    begun = [*train, "--hard", str(hard), "--start", str(run)]
+    for name, steps in (("whole", "4"), ("stopped", "2"), ("stopped", "4")):
+        assert main([*begun, "--steps", steps, "--out", str(tmp_path / name), "--resume"]) == 0
+    whole, stopped = ((tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("whole", "stopped"))
+    assert whole == stopped
+    assert len(json.loads((tmp_path / "whole" / "config.json").read_text())["hard_places"]) == 64
+    assert main([*train, "--steps", "4", "--out", str(tmp_path / "whole"), "--resume"]) == 2  # without the places
+    assert "hard_places" in capsys.readouterr().err
+
+
 def test_an_export_is_an_nnunet_data_set(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(pool), "--out", str(tmp_path / "raw")]) == 0
     assert main(["export", str(pool), "--out", str(tmp_path / "subtypes"), "--subtypes"]) == 0
