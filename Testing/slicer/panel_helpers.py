@@ -20,7 +20,7 @@ from ICHSegmentationLib.mrml import mask_of
 MODULE = Path(__file__).resolve().parents[2] / "ICHSegmentation" / "ICHSegmentation.py"
 SPACING_MM = (3.0, 3.0, 5.0)  # coarse, so that a run takes a second
 VOXEL_ML = 3.0 * 3.0 * 5.0 / 1000
-BALL_ML = 4 / 3 * np.pi * 1.8**3
+BALL_ML = 4 / 3 * np.pi * 1.8**3  # found to within a half: a ball in ellipsoids is unlike any head it was trained on
 HEAD = head_with_ball(spacing_mm=SPACING_MM, radius_mm=18.0)
 LONGEST_WAIT_S = 120.0  # on a machine that has other things to do
 
