@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -255,18 +256,28 @@ def guarded(command: Callable[[], None]) -> int:
     return 0
 
 
-def guarded_alone(job: Callable[[], None]) -> int:
-    """Runs a job that listens to signals once it has something to keep; until then they end it in a sentence."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if main_thread else None
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM interrupts like Ctrl-C, where this is the main thread: no other can listen."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return guarded(job)
-    except KeyboardInterrupt:
-        print("\nich: stopped.", file=sys.stderr, flush=True)
-        return INTERRUPTED
+        yield
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def guarded_alone(job: Callable[[], None]) -> int:
+    """Runs a job that listens to signals once it has something to keep; until then they end it in a sentence."""
+    with sigterm_as_ctrl_c():
+        try:
+            return guarded(job)
+        except KeyboardInterrupt:
+            print("\nich: stopped.", file=sys.stderr, flush=True)
+            return INTERRUPTED
 
 
 def run_interruptibly(job: Callable[[], int], staging: Staging) -> int:
@@ -281,19 +292,16 @@ def run_interruptibly(job: Callable[[], int], staging: Staging) -> int:
             failures.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        thread.start()
-        while thread.is_alive():
-            thread.join(timeout=0.1)
-    except KeyboardInterrupt:
-        unfinished = staging.partial is not None
-        staging.discard()
-        print(f"\nich: stopped{'; nothing was written' if unfinished else ''}.", file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED)  # the computation cannot be asked to stop, only left
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+    with sigterm_as_ctrl_c():
+        try:
+            thread.start()
+            while thread.is_alive():
+                thread.join(timeout=0.1)
+        except KeyboardInterrupt:
+            unfinished = staging.partial is not None
+            staging.discard()
+            print(f"\nich: stopped{'; nothing was written' if unfinished else ''}.", file=sys.stderr, flush=True)
+            os._exit(INTERRUPTED)  # the computation cannot be asked to stop, only left
     if failures:
         raise failures[0]
     return codes[0]

@@ -25,7 +25,7 @@ from torch import nn
 
 from ICHSegmentationLib.baselines.cases import Prepare, TrainingCase, prepare_cases, trainable
 from ICHSegmentationLib.baselines.dense_unet import DenseUNet
-from ICHSegmentationLib.baselines.nnunet import FILES, FoldEnsemble, NnUNetSettings, refuse_minutes_alone, train_folds
+from ICHSegmentationLib.baselines.nnunet import FILES, FoldEnsemble, NnUNet, NnUNetSettings, train_folds
 from ICHSegmentationLib.baselines.nnunet_files import Plans, PlanSettings, prepare_nnunet, read_plans, require_nnunet
 from ICHSegmentationLib.baselines.patch_system import PatchSystem, PatchTraining, Recipe
 from ICHSegmentationLib.baselines.patches import Entry, Patch
@@ -141,9 +141,8 @@ class CoarseFine:
     paper: str = "Qayyum et al., INSTANCE 2022"
 
     def check(self, budget: Budget) -> None:
-        """Raises for a package that lacks, or minutes alone; see `system.System.check`."""
-        require_nnunet()
-        refuse_minutes_alone(budget)
+        """Raises for what the fine stage refuses; see `system.System.check`."""
+        NnUNet(self.settings.fine).check(budget)
 
     def train(self, data: Path, out: Path, budget: Budget, device: torch.device, seed: int) -> None:
         """Trains the coarse folds in `out/coarse`, then nnU-Net's in `out/network_K`; see `system.System.train`."""
@@ -162,7 +161,7 @@ class CoarseFine:
         folds = [fold(groups, member, seed, fine.networks) for member in range(fine.networks)]
         plans = prepare_nnunet(cases, [out / MASKS], folds, out / FILES, fine.plan)
         left = budget.minutes - Shares(coarse_budget.minutes, out / COARSE).used_minutes
-        train_folds(plans, [case.name for case in cases], fine, out, fine_budget, Shares(left, out), device, seed)
+        train_folds(plans, cases, fine, out, fine_budget, Shares(left, out), device, seed)
         note_best_fold(plans, cases, folds, fine.mirror, out, device)
 
     def load(self, run: Path, device: torch.device) -> CoarseFinePredictor:

@@ -72,7 +72,7 @@ def run_train_system(options: argparse.Namespace, staging: Staging) -> None:
 def refuse_other_masks(folder: Path, ours: set[str]) -> None:
     """Raises if masks of other scans lie there: they might be judged as if they were of this run."""
     there = {path.name for path in folder.glob("*.nii.gz")} if folder.is_dir() else set()
-    if others := sorted(name for name in there - ours if name.replace("_probability", "") not in ours):
+    if others := sorted(there - ours):
         raise InputError(f"{folder} holds {others[0]}, which is of no scan of this run; name another folder.")
 
 
@@ -85,7 +85,7 @@ def run_predict(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.volume import read_volume
 
     scans = named_scans(options.inputs)
-    refuse_other_masks(options.out, {f"{name}.nii.gz" for name in scans})
+    refuse_other_masks(options.out, {f"{name}{kind}.nii.gz" for name in scans for kind in ("", "_probability")})
     predictor = system_named(options.system).load(options.run, pick_device(options.device))
     notes = {"ITK_FileNotes": DISCLAIMER}  # becomes the header's description
     with staging.folder(options.out, options.overwrite) as folder, Bar() as bar:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ICHSegmentationLib.baselines.cases import prepare_cases, trainable
+from ICHSegmentationLib.baselines.cases import TrainingCase, prepare_cases, trainable
 from ICHSegmentationLib.baselines.nnunet_files import (
     CONFIGURATION,
     Plans,
@@ -92,9 +92,7 @@ class NnUNet:
         groups = [case.group for case in cases]
         folds = [fold(groups, member, seed, self.settings.networks) for member in range(self.settings.networks)]
         plans = prepare_nnunet(cases, [], folds, out / FILES, self.settings.plan)
-        train_folds(
-            plans, [case.name for case in cases], self.settings, out, budget, Shares(budget.minutes, out), device, seed
-        )
+        train_folds(plans, cases, self.settings, out, budget, Shares(budget.minutes, out), device, seed)
 
     def load(self, run: Path, device: torch.device) -> NnUNetPredictor:
         """The run's folds; see `system.System.load`."""
@@ -115,7 +113,7 @@ def refuse_minutes_alone(budget: Budget) -> None:
 
 def train_folds(
     plans: Plans,
-    names: Sequence[str],
+    cases: Sequence[TrainingCase],
     settings: NnUNetSettings,
     out: Path,
     budget: Budget,
@@ -123,13 +121,13 @@ def train_folds(
     device: torch.device,
     seed: int,
 ) -> None:
-    """Trains or goes on with the folds, each for its share of the minutes, on the cases of those names."""
+    """Trains or goes on with the folds, each for its share of the minutes, on the cases that were planned for."""
     count = budget.networks or settings.networks
     steps = budget.steps or settings.epochs * EPOCH
     for member in range(count):
         sitting = Sitting(resume=True, minutes=shares.next(member, count), threads=0, on_save=shares.note)
         described = dataclasses.asdict(settings) | {"fold": member, "seed": seed, "steps": steps}
-        described["cases"] = list(names)
+        described["cases"] = [case.name for case in cases]
         with nnunet_folders(out / FILES, drawing_processes=0):  # in this process: a seed gives the same batches
             run = train_fold(
                 plans, member, settings.networks, steps, described, out / f"network_{member}", sitting, device, seed

@@ -11,13 +11,14 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from ICHSegmentationLib.simulation.fields import Box, Spacing
+from ICHSegmentationLib.simulation.fields import Box, Spacing, bounding_box
 from ICHSegmentationLib.staging import whole_or_not_at_all
 
 
@@ -204,6 +205,12 @@ class Head:
     @property
     def voxel_ml(self) -> float:
         return math.prod(self.spacing_mm) / 1000
+
+    @cached_property
+    def cavity_box(self) -> Box | None:
+        """The part of the grid that the cranial cavity lies in; None where none of it is in view. It never changes."""
+        cavity = self.cavity_mm > 0
+        return bounding_box(cavity) if bool(cavity.any()) else None
 
     def part(self, box: Box) -> Head:
         """What lies in a box, without a copy."""

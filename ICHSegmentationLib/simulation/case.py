@@ -138,12 +138,11 @@ def simulate(parameters: CaseParameters, anatomy: Anatomy, device: torch.device 
     painted, without_blood = paint_all(head, parameters, bleeding)
     hu = scan(painted, head, protocol)
     contrast = to_slices(painted - without_blood, protocol.subslices, protocol.coverage)
-    drawn = {bleed.subtype for bleed in parameters.bleeds}
-    voxels = {kind: int((bleeding.subtype == kind).sum()) if kind in drawn else 0 for kind in Subtype}
-    volumes = {kind.name: voxels[kind] * head.voxel_ml for kind in Subtype}
+    kinds = sorted({bleed.subtype for bleed in parameters.bleeds})
+    voxels = {kind: int((bleeding.subtype == kind).sum()) for kind in kinds}
+    volumes = {kind.name: voxels.get(kind, 0) * head.voxel_ml for kind in Subtype}
     least_hu = max(LEAST_CONTRAST_HU, LEAST_CONTRAST_TO_NOISE * protocol.noise_hu)
     visible = (thickened(contrast, protocol.thickened) >= least_hu) & (hu <= BONE_LIKE_HU)
-    kinds = [kind for kind in Subtype if voxels[kind]]
     subtype = label_slices(bleeding.subtype, kinds, visible, protocol.subslices, protocol.coverage)
     return Case(hu, subtype, volumes, protocol.spacing_mm, parameters)
 

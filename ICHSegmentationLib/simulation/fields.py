@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,50 +28,18 @@ def smooth_noise(
     return resize((field - probe.mean()) / probe.std(correction=0).clamp_min(1e-6), size)
 
 
+def bounding_box(mask: torch.Tensor) -> Box:
+    """The part of [x, y, z] that holds all that is set; something must be."""
+    x, y, z = (
+        slice(int(used[0]), int(used[-1]) + 1)
+        for used in (mask.any(2).any(1).nonzero(), mask.any(2).any(0).nonzero(), mask.any(1).any(0).nonzero())
+    )
+    return x, y, z
+
+
 def resize(field: torch.Tensor, size: Size) -> torch.Tensor:
     """Trilinear resize of [x, y, z], corner to corner."""
     return functional.interpolate(field[None, None], size=size, mode="trilinear", align_corners=True)[0, 0]
-
-
-def as_column(values: Sequence[float] | np.ndarray, device: torch.device) -> torch.Tensor:
-    """One value for each axis, [3, 1, 1, 1], to broadcast over coordinates [3, x, y, z]."""
-    return torch.tensor(np.asarray(values), dtype=torch.float32, device=device)[:, None, None, None]
-
-
-def node_voxels(size: Size, nodes: Size, device: torch.device) -> torch.Tensor:
-    """Coordinates in voxels of the nodes of a coarse grid with the corners of the fine one, [3, *nodes]."""
-    along = [torch.linspace(0, n - 1, few, device=device) for n, few in zip(size, nodes, strict=True)]
-    return torch.stack(torch.meshgrid(*along, indexing="ij"))
-
-
-def sampling_grid(places: torch.Tensor, size: Size, source_size: Size) -> torch.Tensor:
-    """Where torch's `grid_sample` shall take the voxels of a volume from, [1, x, y, z, 3].
-
-    Args:
-        places: [3, x, y, z], coordinates in voxels of the source, on a coarse grid with the corners of the fine one.
-        size: of the fine grid.
-        source_size: of the volume that is sampled.
-    """
-    # it wants -1..1 across the voxels' outer edges, the last axis first
-    scaled = (
-        ((2 * places + 1) / as_column(source_size, places.device) - 1)
-        .flip(0)[None]
-        .contiguous(memory_format=torch.channels_last_3d)
-    )
-    return functional.interpolate(scaled, size=size, mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
-
-
-def sampled(volumes: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-    """Volumes [n, x, y, z] at the places of a sampling grid, linear in between, repeated beyond."""
-    return functional.grid_sample(volumes[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-
-
-def sampled_labels(labels: torch.Tensor, grid: torch.Tensor, beyond: str) -> torch.Tensor:
-    """A uint8 volume [x, y, z] at the places of a sampling grid, the nearest voxel's; `beyond`: zeros or border."""
-    values = functional.grid_sample(
-        labels[None, None].float(), grid, mode="nearest", padding_mode=beyond, align_corners=False
-    )
-    return values[0, 0].to(torch.uint8)
 
 
 def gaussian_kernel(sigma: float, device: torch.device) -> torch.Tensor:

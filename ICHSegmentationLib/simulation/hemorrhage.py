@@ -13,11 +13,10 @@ import torch
 
 from ICHSegmentationLib.simulation.anatomy import Head, Tissue
 from ICHSegmentationLib.simulation.extraaxial import Extraaxial
-from ICHSegmentationLib.simulation.fields import Box, smooth_noise
+from ICHSegmentationLib.simulation.fields import Box, bounding_box, smooth_noise
 from ICHSegmentationLib.simulation.fluid_bleeds import Intraventricular, Subarachnoid
 from ICHSegmentationLib.simulation.mass_effect import coarse_size, give_way, push_from, push_inwards
 from ICHSegmentationLib.simulation.parenchymal import Parenchymal
-from ICHSegmentationLib.simulation.places import bounding_box
 
 AnyBleed = Parenchymal | Extraaxial | Subarachnoid | Intraventricular
 
@@ -68,12 +67,11 @@ class Bleeding:
 def place_bleeds(head: Head, bleeds: list[AnyBleed]) -> tuple[Head, Bleeding]:
     """Puts bleeds into a head: those that need room first (tissue gives way), then those that fill fluid."""
     bleeding = Bleeding.none(head)
-    cavity = head.cavity_mm > 0
-    if not bleeds or not bool(cavity.any()):
+    box = head.cavity_box  # all of it happens within the skull
+    if not bleeds or box is None:
         return head, bleeding
     if any(isinstance(bleed, Extraaxial) and bleed.fluid is not None for bleed in bleeds):
         bleeding.fluid_hu = torch.full(head.size, torch.nan, device=head.device)
-    box = bounding_box(cavity)  # all of it happens within the skull
     before = head.part(box)
     after = bleed_into(before, bleeding.part(box), bleeds)
     return head if after is before else head.with_part(box, after), bleeding

@@ -8,15 +8,8 @@ import math
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import BRAIN, Head, Tissue, is_tissue
-from ICHSegmentationLib.simulation.fields import (
-    as_column,
-    blur,
-    node_voxels,
-    resize,
-    sampled,
-    sampled_labels,
-    sampling_grid,
-)
+from ICHSegmentationLib.simulation.fields import blur, resize
+from ICHSegmentationLib.simulation.sampling import as_column, node_voxels, sampled, sampled_labels, sampling_grid
 
 COARSE_MM = 4.0  # displacements are smooth: they are worked out on a grid this coarse
 

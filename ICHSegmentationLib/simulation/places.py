@@ -25,14 +25,6 @@ def offsets_mm(head: Head, centre: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return x[:, None, None], y[None, :, None], z[None, None, :]
 
 
-def bounding_box(mask: torch.Tensor) -> Box:
-    x, y, z = (
-        slice(int(used[0]), int(used[-1]) + 1)
-        for used in (mask.any(2).any(1).nonzero(), mask.any(2).any(0).nonzero(), mask.any(1).any(0).nonzero())
-    )
-    return x, y, z
-
-
 def box_around(head: Head, centre: list[float], reach_mm: float) -> Box:
     """The part of the grid that lies within so much of a voxel."""
     x, y, z = (

@@ -10,16 +10,8 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import BRAIN, CEREBRUM, STEPS_PER_MM, Anatomy, Head, Tissue, is_tissue
-from ICHSegmentationLib.simulation.fields import (
-    Spacing,
-    as_column,
-    blur,
-    node_voxels,
-    resize,
-    sampled,
-    sampled_labels,
-    sampling_grid,
-)
+from ICHSegmentationLib.simulation.fields import Spacing, blur, resize
+from ICHSegmentationLib.simulation.sampling import as_column, node_voxels, sampled, sampled_labels, sampling_grid
 
 TILTED = 0.05  # of cases: converted without their tilt, which is seen in public data now and then
 STEPPED = 0.04  # sedated or held patients rarely move by as much as is seen between slices

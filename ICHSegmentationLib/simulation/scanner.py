@@ -14,7 +14,6 @@ from ICHSegmentationLib.simulation.anatomy import Head
 from ICHSegmentationLib.simulation.artefacts import METAL_HU, Motion, metal_streaks_hu, motion_hu
 from ICHSegmentationLib.simulation.beam_hardening import Beam, beam_hardening_hu
 from ICHSegmentationLib.simulation.fields import Spacing, blur, smooth_noise
-from ICHSegmentationLib.simulation.places import bounding_box
 
 THICKNESSES_MM = (0.625, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0, 6.0, 7.0, 8.0)
 PADDING_HU = (-3024.0, -2000.0, -1500.0, -1024.0)  # as makers of scanners write outside the field
@@ -103,15 +102,14 @@ def drawn_coverage(rng: np.random.Generator) -> float:
 def add_cupping(hu: torch.Tensor, head: Head, protocol: Protocol) -> torch.Tensor:
     """Cupping: a glow under the skull that is not the same everywhere, and a slow trend towards the middle."""
     hu = hu.clone()
-    cavity = head.cavity_mm > 0
-    if bool(cavity.any()):
-        box = bounding_box(cavity)
-        depth_mm, inside = head.cavity_mm[box], cavity[box]
+    box = head.cavity_box
+    if box is not None:
+        depth_mm = head.cavity_mm[box]
         size = tuple(depth_mm.shape)
         uneven = (1 + 0.5 * smooth_noise(protocol.seed, size, head.spacing_mm, 40, head.device)).clamp(0, 2)
         glow = protocol.cupping_hu * uneven * torch.exp(-depth_mm.clamp_min(0) / protocol.cupping_depth_mm)
         bowl = protocol.bowl_hu * (depth_mm / 30).clamp(0, 1)
-        hu[box] += (glow + bowl) * inside
+        hu[box] += (glow + bowl) * (depth_mm > 0)
     return hu
 
 

@@ -19,7 +19,6 @@ from ICHSegmentationLib.simulation.look_alikes import (
     paint_spot,
     paint_tumour,
 )
-from ICHSegmentationLib.simulation.places import bounding_box
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class Densities:
     seed: int
     spots: tuple[Spot, ...]
     tumours: tuple[Tumour, ...]
+
+    @property
+    def grey(self) -> float:
+        return self.white + self.grey_above_white
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Densities:
@@ -84,7 +87,6 @@ def paint(head: Head, densities: Densities, bleeding: Bleeding) -> tuple[torch.T
     d = densities
     tissue, device = head.tissue, head.device
     grid = (head.size, head.spacing_mm)
-    grey = d.white + d.grey_above_white
     table = torch.full((len(Tissue),), -1000.0, device=device)
     for kind, value in {
         Tissue.SKIN: 20.0,
@@ -94,12 +96,12 @@ def paint(head: Head, densities: Densities, bleeding: Bleeding) -> tuple[torch.T
         Tissue.CANCELLOUS_BONE: d.cancellous,
         Tissue.CSF: d.ventricle + d.csf_above_ventricle,
         Tissue.VENTRICLE: d.ventricle,
-        Tissue.CORTEX: grey,
+        Tissue.CORTEX: d.grey,
         Tissue.WHITE: d.white,
-        Tissue.DEEP_GREY: grey + 0.5,
-        Tissue.CEREBELLUM_GREY: grey,
+        Tissue.DEEP_GREY: d.grey + 0.5,
+        Tissue.CEREBELLUM_GREY: d.grey,
         Tissue.CEREBELLUM_WHITE: d.white + 2,
-        Tissue.BRAINSTEM: (grey + d.white) / 2,
+        Tissue.BRAINSTEM: (d.grey + d.white) / 2,
         Tissue.SINUS: d.sinus,
         Tissue.ARTERY: d.artery,
         Tissue.EYE: 10.0,
@@ -112,23 +114,21 @@ def paint(head: Head, densities: Densities, bleeding: Bleeding) -> tuple[torch.T
     muscle = (smooth_noise(d.seed, *grid, 14, device) * 1.2 + d.muscle_share).clamp(-0.5, 0.5) + 0.5
     hu = torch.where(soft, d.fat + muscle * (d.muscle - d.fat), hu)
 
-    cavity = head.cavity_mm > 0
-    if bool(cavity.any()):
-        box = bounding_box(cavity)
+    box = head.cavity_box
+    if box is not None:
         paint_content(hu[box], head.part(box), d, bleeding.part(box))
     for spot in d.spots:
         if spot.kind in OUTSIDE:
             paint_spot(hu, head, spot, bleeding.subtype)
     blood = bleeding.subtype > 0
     # blood that is no denser than the tissue around cannot be told from it: keep a least contrast
-    return torch.where(blood, bleeding.hu.clamp_min(grey + 6), hu), hu
+    return torch.where(blood, bleeding.hu.clamp_min(d.grey + 6), hu), hu
 
 
 def paint_content(hu: torch.Tensor, head: Head, d: Densities, bleeding: Bleeding) -> None:
     """Paints what lies within the skull, but for the blood, over the plain densities of tissues, in place."""
     tissue, device = head.tissue, head.device
     grid = (head.size, head.spacing_mm)
-    grey = d.white + d.grey_above_white
     inside = head.cavity_mm > 0
     texture = smooth_noise(d.seed + 1, *grid, 30, device) * d.slow_texture
     texture += smooth_noise(d.seed + 2, *grid, 6, device) * d.fine_texture
@@ -149,7 +149,7 @@ def paint_content(hu: torch.Tensor, head: Head, d: Densities, bleeding: Bleeding
     if bleeding.fluid_hu is not None:
         hu[:] = torch.where(bleeding.fluid_hu.isnan(), hu, bleeding.fluid_hu)
     for tumour in d.tumours:
-        paint_tumour(hu, head, tumour, grey)
+        paint_tumour(hu, head, tumour, d.grey)
     for spot in d.spots:
         if spot.kind not in OUTSIDE:
             paint_spot(hu, head, spot, bleeding.subtype)

@@ -19,6 +19,7 @@ import numpy as np
 
 from ICHSegmentationLib.bundle import file_sha256
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.simulation.records import from_json, to_json
 from ICHSegmentationLib.staging import write_json
 
 MOST_ML = 4.0  # by which a case counts, so that a large bleed is not all that is seen
@@ -67,7 +68,7 @@ class HardPlaces:
 
 def write_places(path: Path, found: dict[str, CasePlaces], about: dict[str, Any]) -> None:
     """Writes the file; `about` says whose errors they are."""
-    write_json(path, {**about, "cases": {name: vars(places) for name, places in found.items()}})
+    write_json(path, {**about, "cases": {name: to_json(places) for name, places in found.items()}})
 
 
 def read_places(path: Path) -> HardPlaces:
@@ -77,16 +78,9 @@ def read_places(path: Path) -> HardPlaces:
         InputError: it is no such file, or holds no place.
     """
     try:
-        cases = {
-            name: CasePlaces(
-                float(each["missed_ml"]),
-                float(each["false_ml"]),
-                tuple(map(int, each["missed"])),
-                tuple(map(int, each["false"])),
-            )
-            for name, each in json.loads(path.read_text())["cases"].items()
-        }
-    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        stored = json.loads(path.read_text())["cases"].items()
+        cases = {name: from_json(CasePlaces, places) for name, places in stored}
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, InputError):
         raise InputError(f"{path} is no file of `ich mine`.") from None
     wrong = {name: places for name, places in cases.items() if sum(places.weights) > 0}
     if not wrong:

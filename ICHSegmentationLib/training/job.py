@@ -29,16 +29,15 @@ from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import EDITION
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.cases import cases_of
-from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT
 from ICHSegmentationLib.training.lease import Deadline, claim_run, pack_runs, pack_weights, unpack_runs
 from ICHSegmentationLib.training.loop import Progress, Sitting
 from ICHSegmentationLib.training.options import add_beginning
 from ICHSegmentationLib.training.packing import LabelledHead, measured_heads, unpack_heads
 from ICHSegmentationLib.training.pool import case_folder, claim, simulate_pool
-from ICHSegmentationLib.training.sources import source_for
+from ICHSegmentationLib.training.sources import source_for, sources_of
 from ICHSegmentationLib.training.train import TrainingConfig, chosen_config, train
 from ICHSegmentationLib.training.trial import summary, tried
-from ICHSegmentationLib.unet import EquivariantUNet
 
 logger = logging.getLogger("job")
 
@@ -204,11 +203,7 @@ def finished_runs(work: Path) -> list[Path]:
 
 def trial(runs: list[Path], folders: list[Path], job: Job, device: torch.device, deadline: Deadline) -> dict[str, Any]:
     """All members together on the cases of heads that were held out."""
-    members = []
-    for folder in runs:
-        network = EquivariantUNet(job.config.network)
-        network.load_state_dict(kept_weights(folder)[0])
-        members.append(network.to(device).eval())
+    members = [source.built().to(device) for folder in runs for source in sources_of(folder)]
     if not members:
         raise InputError("there was no time to train any member; give more minutes or ask for fewer cases.")
     dtype = torch.bfloat16 if job.config.precision == "bfloat16" else torch.float32

@@ -13,26 +13,20 @@ from ICHSegmentationLib.training.bundling import bundle_info
 from ICHSegmentationLib.training.hard_places import CasePlaces
 from ICHSegmentationLib.training.pool import StoredCase
 from ICHSegmentationLib.training.sources import Source
-from ICHSegmentationLib.unet import EquivariantUNet
 from ICHSegmentationLib.volume import as_volume
 
 MISSED_BELOW, FALSE_FROM = 0.4, 0.5  # probability
 KEPT = 80  # places of a case and a kind, at most
 
 
-def as_ensemble(sources: Sequence[Source], threshold: float = 0.5) -> Ensemble:
+def as_ensemble(sources: Sequence[Source]) -> Ensemble:
     """The networks of runs or of a bundle, to segment with.
 
     Raises:
         InputError: they are of different networks.
     """
-    info = bundle_info([source.network for source in sources], "mined", "", threshold, {})
-    members = []
-    for source in sources:
-        member = EquivariantUNet(source.network)
-        member.load_state_dict(source.weights)
-        members.append(member.eval())
-    return Ensemble(info, "", members)
+    info = bundle_info([source.network for source in sources], "mined", "", FALSE_FROM, {})
+    return Ensemble(info, "", [source.built() for source in sources])
 
 
 def places_of(case: StoredCase, probability: np.ndarray, rng: np.random.Generator) -> CasePlaces:

@@ -18,7 +18,7 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.tensor_file import load_tensors
 from ICHSegmentationLib.training.train import TrainingConfig
-from ICHSegmentationLib.unet import PRESETS, UNetConfig
+from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Source:
     network: UNetConfig
     recipe: dict[str, Any]
     told: str
+
+    def built(self) -> EquivariantUNet:
+        """The network with its weights, in evaluation mode."""
+        network = EquivariantUNet(self.network)
+        network.load_state_dict(self.weights)
+        return network.eval()
 
     def beginning(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration of a training that begins with these weights.

@@ -16,7 +16,13 @@ import numpy as np
 from real import threshold_rival
 
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
-from ICHSegmentationLib.evaluation.experiments.calibration import IN_QUESTION, Reliability, head_mask, reliability
+from ICHSegmentationLib.evaluation.experiments.calibration import (
+    IN_QUESTION,
+    Covered,
+    Reliability,
+    head_mask,
+    reliability,
+)
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.inference import segment
 from ICHSegmentationLib.simulation.case import IGNORED
@@ -50,17 +56,17 @@ def judge(case: StoredCase, members: np.ndarray, threshold: float) -> dict:
     probability = members.mean(0)
     found, rival = (probability >= threshold) & counted, rival_mask(case) & counted
     volumes_ml = ((members >= threshold) & counted).sum((1, 2, 3)) * voxel_ml
-    true_ml = float(true.sum()) * voxel_ml
+    true_ml, found_ml = (float(mask.sum()) * voxel_ml for mask in (true, found))
     head = head_mask(np.asarray(case.hu)) & counted
     in_question = head & (probability >= IN_QUESTION)
     return {
         "case": case.name,
         "spacing_mm": list(case.spacing_mm),
         "true_ml": true_ml,
-        "found_ml": float(found.sum()) * voxel_ml,
+        "found_ml": found_ml,
         "dice": dice(found, true),
         "member_ml": volumes_ml.tolist(),
-        "in_range": bool(volumes_ml.min() <= true_ml <= volumes_ml.max()),
+        "in_range": bool(Covered(case.name, true_ml, found_ml, volumes_ml.min(), volumes_ml.max()).holds),
         "threshold_ml": float(rival.sum()) * voxel_ml,
         "threshold_dice": dice(rival, true),
         "reliability": reliability(probability[head], true[head]),
@@ -113,11 +119,12 @@ def main() -> None:
     for folder in case_folders(options.cases):
         case = read_case(folder)
         cases.append(judge(case, member_probabilities(case, ensemble, options.quality), threshold))
-    for name, value in summary(cases).items():
+    figures = summary(cases)
+    for name, value in figures.items():
         print(f"{name:34s}{value:.3g}")
     if options.out:
         told = [{name: value for name, value in case.items() if not isinstance(value, Reliability)} for case in cases]
-        write_json(options.out, {"bundle_sha256": ensemble.sha256, "summary": summary(cases), "cases": told})
+        write_json(options.out, {"bundle_sha256": ensemble.sha256, "summary": figures, "cases": told})
 
 
 if __name__ == "__main__":

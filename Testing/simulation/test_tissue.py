@@ -28,8 +28,7 @@ PLAIN = dataclasses.replace(
 
 
 def no_bleeding() -> Bleeding:
-    blank = torch.zeros(HEAD.size)
-    return Bleeding(blank.to(torch.uint8), blank.clone(), blank.clone())
+    return Bleeding.none(HEAD)
 
 
 def test_tissues_have_their_order_of_density() -> None:
