@@ -242,7 +242,9 @@ def test_a_report_that_is_copied_at_once_after_an_edit_says_what_is_there(segmen
     left = smaller(segmented)
     segmented.ui.copyTextButton.click()
     assert "edited by hand" in slicer.app.clipboard().text()
-    assert f"Result: {left.sum() * VOXEL_ML:.1f} mL" in slicer.app.clipboard().text()
+    volume_ml = segmented.result.found.volume_ml
+    assert volume_ml == pytest.approx(left.sum() * VOXEL_ML)
+    assert f"Result: {volume_ml:.1f} mL" in slicer.app.clipboard().text()
 
 
 def test_of_two_results_the_one_of_the_card_is_seen_alone(segmented: Any) -> None:
