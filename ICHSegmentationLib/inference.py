@@ -25,8 +25,8 @@ from ICHSegmentationLib.unet import EquivariantUNet
 
 logger = logging.getLogger(__name__)
 
-FAST_IN_PLANE_MM = 1.0
-FAST_SLICE_MM = 2.5
+FAST_MM = (1.0, 1.0, 2.5)  # voxels that "fast" aims at
+FAST_KEPT_MM = (0.9, 0.9, 1.75)  # wider ones stay as they are; between 0.75 and 0.9 mm the network costs four times more
 QUALITIES = ("auto", "full", "fast")
 
 
@@ -156,10 +156,9 @@ def working_grid(hu: torch.Tensor, spacing_mm: Spacing, level: str) -> tuple[tor
     """The volume [x, y, z] that the networks run on, and its spacing."""
     if level == "full":
         return hu, spacing_mm
-    wanted = (FAST_IN_PLANE_MM, FAST_IN_PLANE_MM, FAST_SLICE_MM)
     size = [
-        side if step >= 0.7 * target else max(1, round(side * step / target))
-        for side, step, target in zip(hu.shape, spacing_mm, wanted, strict=True)
+        side if step >= kept else max(1, round(side * step / target))
+        for side, step, kept, target in zip(hu.shape, spacing_mm, FAST_KEPT_MM, FAST_MM, strict=True)
     ]
     x, y, z = (step * side / new for step, side, new in zip(spacing_mm, hu.shape, size, strict=True))
     return resample(hu, tuple(size)), (x, y, z)

@@ -14,6 +14,7 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.inference import resample, segment, volume_of, working_grid
 from ICHSegmentationLib.patches import INSTANCE2022_TILING
+from ICHSegmentationLib.unet import PRESETS, EquivariantUNet
 
 BALL_ML = 4 / 3 * np.pi * 15**3 / 1000
 
@@ -171,7 +172,7 @@ def test_the_working_grid_covers_the_same_extent() -> None:
     for axis in range(3):
         assert fast.shape[axis] * spacing[axis] == pytest.approx(hu.shape[axis] * (0.45, 0.41, 0.6)[axis])
     assert working_grid(hu, (0.45, 0.41, 0.6), "full")[0] is hu
-    assert working_grid(torch.zeros(9, 9, 9), (0.9, 0.8, 5.0), "fast")[1] == pytest.approx((0.9, 0.8, 5.0))
+    assert working_grid(torch.zeros(9, 9, 9), (0.9, 0.95, 2.0), "fast")[1] == pytest.approx((0.9, 0.95, 2.0))
 
 
 def test_resampling_keeps_places_and_means() -> None:
@@ -189,3 +190,15 @@ def test_volume_counts_each_slice_with_its_own_extent() -> None:
     mask[:, :, 3] = True
     expected = 181 * 209 * volume.slice_extents_mm[3] / 1000
     assert volume_of(mask, volume) == pytest.approx(expected)
+
+
+def test_fast_costs_about_the_same_however_fine_the_pixels_are() -> None:
+    """Some pixel sizes do not divide into the network's levels: 0.8 mm would cost four times as much as 1 mm."""
+    network = EquivariantUNet(PRESETS["compact"])
+    costs = []
+    for pixel_mm in (0.35, 0.45, 0.6, 0.7, 0.75, 0.8, 0.85, 0.95, 1.05):
+        fast, spacing = working_grid(
+            torch.zeros(round(200 / pixel_mm), round(180 / pixel_mm), 4), (pixel_mm, pixel_mm, 5.0), "fast"
+        )
+        costs.append(network.multiply_adds(tuple(fast.shape), spacing))
+    assert max(costs) < 1.4 * min(costs)

@@ -81,7 +81,7 @@ class Intraventricular:
         return cls(
             blood=Blood.draw(rng, Subtype.IVH),
             form=str(rng.choice(["settled", "clots", "cast"], p=[0.5, 0.35, 0.15])),
-            level=float(rng.uniform(0.01, 0.35)),
+            level=float(math.exp(rng.uniform(math.log(0.01), math.log(0.35)))),  # often a thin layer
             patchiness=float(rng.uniform(-0.8, 0.9)),
             seed=int(rng.integers(2**31)),
         )

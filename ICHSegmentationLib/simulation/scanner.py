@@ -16,6 +16,9 @@ from ICHSegmentationLib.simulation.beam_hardening import Beam, beam_hardening_hu
 from ICHSegmentationLib.simulation.fields import Spacing, blur, smooth_noise
 
 THICKNESSES_MM = (0.625, 1.25, 2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0, 6.0, 7.0, 8.0)
+# in-plane pixels. Most cases are as `fast` sees a scan; from 1.1 mm on the bundle's network cannot pool its first level
+# and costs five times as much a voxel (`EquivariantUNet.multiply_adds`)
+PLAIN_MM, FINE_MM = (0.9, 1.1), (0.3, 0.9)
 PADDING_HU = (-3024.0, -2000.0, -1500.0, -1024.0)  # as makers of scanners write outside the field
 
 
@@ -51,7 +54,7 @@ class Protocol:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Protocol:
         thickness = float(rng.choice(THICKNESSES_MM)) * rng.uniform(0.95, 1.05)
-        in_plane = float(rng.uniform(0.9, 1.2) if rng.random() < 0.8 else math.exp(rng.uniform(*np.log((0.3, 0.9)))))
+        in_plane = float(rng.uniform(*PLAIN_MM) if rng.random() < 0.8 else math.exp(rng.uniform(*np.log(FINE_MM))))
         return cls(
             spacing_mm=(in_plane, in_plane, float(thickness)),
             subslices=max(2, math.ceil(thickness / 1.3)),

@@ -5,17 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ICHSegmentationLib.ensemble import BundleInfo, save_bundle
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.training.sources import sources_of
-from ICHSegmentationLib.unet import PRESETS, UNetConfig
+from ICHSegmentationLib.training.sources import Source, sources_of
+from ICHSegmentationLib.unet import PRESETS
 from ICHSegmentationLib.windowing import WINDOWS_HU
 
 LICENCE = "Apache-2.0"
 
 
-def bundle_runs(folders: list[Path], out: Path, name: str, version: str, threshold: float, trained_on: str) -> str:
+def bundle_runs(
+    folders: list[Path],
+    out: Path,
+    name: str,
+    version: str,
+    threshold: float,
+    trained_on: str,
+    average: bool = False,
+) -> str:
     """Writes a bundle of the kept weights of runs, and of all members of other bundles; returns its SHA-256.
+
+    With `average` it has one member, the mean of them all; see `averaged`.
 
     Raises:
         InputError: a folder is neither, their networks differ, or the threshold is no probability.
@@ -23,21 +35,36 @@ def bundle_runs(folders: list[Path], out: Path, name: str, version: str, thresho
     if not 0 < threshold < 1:
         raise InputError(f"the threshold must lie between 0 and 1; found {threshold}.")
     sources = [source for folder in folders for source in sources_of(folder)]
-    told = {"data": trained_on, "members": [source.recipe for source in sources]}
-    info = bundle_info([source.network for source in sources], name, version, threshold, told)
-    return save_bundle(out, info, [source.weights for source in sources])
+    members = [averaged(sources)] if average else sources
+    told = {"data": trained_on, "members": [source.recipe for source in members]}
+    info = bundle_info(members, name, version, threshold, told)
+    return save_bundle(out, info, [source.weights for source in members])
+
+
+def averaged(sources: list[Source]) -> Source:
+    """One network whose weights are the mean of several that share a line of training.
+
+    Networks that went on from common weights lie in one basin, and their mean is about as good as their ensemble
+    (Wortsman et al., ICML 2022) at the cost of one. The mean of networks that share nothing is no network.
+    """
+    require_one_network(sources)
+    weights = {key: torch.stack([source.weights[key] for source in sources]).mean(0) for key in sources[0].weights}
+    told = [source.told for source in sources]
+    recipe = {"average_of": told, "recipes": [source.recipe for source in sources]}
+    return Source(weights, sources[0].network, recipe, f"the mean of {', '.join(told)}")
+
+
+def require_one_network(sources: list[Source]) -> None:
+    """Raises an InputError if they are of different networks."""
+    if any(source.network != sources[0].network for source in sources):
+        raise InputError("the runs are of different networks; the members of an ensemble must share one.")
 
 
 def bundle_info(
-    networks: list[UNetConfig], name: str, version: str, threshold: float, training: dict[str, Any]
+    sources: list[Source], name: str, version: str, threshold: float, training: dict[str, Any]
 ) -> BundleInfo:
-    """What the manifest of an ensemble of such networks says.
-
-    Raises:
-        InputError: they differ.
-    """
-    network = networks[0]
-    if any(other != network for other in networks):
-        raise InputError("the runs are of different networks; the members of an ensemble must share one.")
+    """What the manifest of an ensemble of such networks says; see `require_one_network`."""
+    require_one_network(sources)
+    network = sources[0].network
     preset = next((key for key, value in PRESETS.items() if value == network), "custom")
     return BundleInfo(name, version, preset, network, threshold, WINDOWS_HU, training, LICENCE)

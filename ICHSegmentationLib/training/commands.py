@@ -88,6 +88,9 @@ def add_commands(commands: Any) -> None:
     bundle.add_argument("--name", required=True)
     bundle.add_argument("--version", required=True)
     bundle.add_argument("--threshold", type=float, default=0.5)
+    bundle.add_argument(
+        "--average", action="store_true", help="one member, the mean of all their weights: for runs of one line"
+    )
     bundle.add_argument("--trained-on", required=True, help="the training data, in words, for the manifest")
     bundle.set_defaults(command=run_bundle)
 
@@ -331,6 +334,15 @@ def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.training.bundling import bundle_runs
 
     with staging.folder(options.out, overwrite=False) as folder:
-        bundle_runs(options.folders, folder, options.name, options.version, options.threshold, options.trained_on)
+        bundle_runs(
+            options.folders,
+            folder,
+            options.name,
+            options.version,
+            options.threshold,
+            options.trained_on,
+            options.average,
+        )
     manifest = read_manifest(options.out)
-    print(f"{len(manifest.files)} members in {options.out}, SHA-256 {manifest.sha256}")
+    count = len(manifest.files)
+    print(f"{count} member{'s' if count > 1 else ''} in {options.out}, SHA-256 {manifest.sha256}")

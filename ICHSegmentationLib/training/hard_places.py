@@ -23,7 +23,6 @@ from ICHSegmentationLib.simulation.records import from_json, to_json
 from ICHSegmentationLib.staging import write_json
 
 MOST_ML = 4.0  # by which a case counts, so that a large bleed is not all that is seen
-FALSE_WEIGHT = 0.5  # of false bleed against missed
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class CasePlaces:
     def weights(self) -> tuple[float, float]:
         """How often the missed and the false places of this case are drawn, against those of others."""
         missed, false = (min(MOST_ML, ml) ** 0.5 for ml in (self.missed_ml, self.false_ml))
-        return missed * bool(self.missed), FALSE_WEIGHT * false * bool(self.false)
+        return missed * bool(self.missed), false * bool(self.false)
 
 
 @dataclass(frozen=True)

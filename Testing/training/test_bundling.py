@@ -49,6 +49,20 @@ def test_an_earlier_bundle_gives_its_members_and_their_recipes(cases: TrainingCa
     assert [recipe["member"] for recipe in second.info.training["members"]] == [0, 1]
 
 
+def test_the_average_of_runs_is_one_member_with_the_mean_of_their_weights(cases: TrainingCases, tmp_path: Path) -> None:
+    folders = [tmp_path / "0", tmp_path / "1"]
+    runs = [train(dataclasses.replace(CONFIG, member=m), cases, folder) for m, folder in enumerate(folders)]
+    bundle_runs(folders, tmp_path / "bundle", "one", "1", 0.4, "three balls", average=True)
+    ensemble = load_bundle(tmp_path / "bundle")
+    (member,) = ensemble.members
+    first, second = (run.kept_weights() for run in runs)
+    for name, value in member.state_dict().items():
+        assert torch.allclose(value, (first[name] + second[name]) / 2, rtol=1e-3, atol=1e-6), name
+    (recipe,) = ensemble.info.training["members"]
+    assert recipe["average_of"] == ["0, step 2", "1, step 2"]
+    assert [part["member"] for part in recipe["recipes"]] == [0, 1]
+
+
 def test_members_of_a_new_ensemble_begin_with_those_of_an_old_one_in_turns(small_bundle: Path) -> None:
     first, second, third = (source_for(small_bundle, member) for member in range(3))
     assert [source.told.split(" (")[0] for source in (first, second, third)] == [
@@ -71,6 +85,8 @@ def test_members_of_different_networks_are_refused(cases: TrainingCases, tmp_pat
     train(other, cases, tmp_path / "b")
     with pytest.raises(InputError, match="different networks"):
         bundle_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "bundle", "mixed", "0", 0.5, "balls")
+    with pytest.raises(InputError, match="different networks"):
+        bundle_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "mean", "mixed", "0", 0.5, "balls", average=True)
 
 
 def test_a_run_of_another_system_is_refused(tmp_path: Path) -> None:
