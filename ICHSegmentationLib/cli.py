@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 DEMO = Path("demo")
+SECONDS_BETWEEN_LINES = 60.0  # of progress, where there is no terminal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -214,11 +215,12 @@ def chosen(options: argparse.Namespace) -> SegmentationOptions:
 
 
 class Bar:
-    """A progress bar on standard error; nothing where that is no terminal."""
+    """Progress on standard error: a bar on a terminal, elsewhere (a log, a cluster's queue) a line a minute."""
 
     def __init__(self) -> None:
         self.bar: Any = None
         self.stage = ""
+        self.told = time.monotonic()
 
     def __enter__(self) -> Bar:
         return self
@@ -228,13 +230,20 @@ class Bar:
             self.bar.close()
 
     def show(self, stage: str, share: float, detail: str) -> None:
+        if sys.stderr.isatty():
+            self.draw(stage, share, detail)
+        elif time.monotonic() - self.told > SECONDS_BETWEEN_LINES:
+            self.told = time.monotonic()
+            print(f"{stage} {share:.0%}: {detail}", file=sys.stderr, flush=True)
+
+    def draw(self, stage: str, share: float, detail: str) -> None:
         from tqdm import tqdm
 
         if stage != self.stage:
             self.__exit__()
             self.stage = stage
             layout = "{desc} {percentage:3.0f}%|{bar:30}| {postfix} [{elapsed}<{remaining}]"
-            self.bar = tqdm(total=1.0, desc=stage, bar_format=layout, disable=None, leave=False, file=sys.stderr)
+            self.bar = tqdm(total=1.0, desc=stage, bar_format=layout, leave=False, file=sys.stderr)
         self.bar.set_postfix_str(detail, refresh=False)
         self.bar.update(share - self.bar.n)
 

@@ -26,7 +26,11 @@ from ICHSegmentationLib.unet import EquivariantUNet
 logger = logging.getLogger(__name__)
 
 FAST_MM = (1.0, 1.0, 2.5)  # voxels that "fast" aims at
-FAST_KEPT_MM = (0.9, 0.9, 1.75)  # wider ones stay as they are; between 0.75 and 0.9 mm the network costs four times more
+FAST_KEPT_MM = (
+    0.9,
+    0.9,
+    1.75,
+)  # wider ones stay as they are; between 0.75 and 0.9 mm the network costs four times more
 QUALITIES = ("auto", "full", "fast")
 
 

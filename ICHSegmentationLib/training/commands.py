@@ -6,8 +6,6 @@ import argparse
 import dataclasses
 import math
 import os
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +16,11 @@ from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.training.options import add_beginning
 
 if TYPE_CHECKING:
+    from ICHSegmentationLib.cli import Bar
     from ICHSegmentationLib.training.cases import TrainingCases
     from ICHSegmentationLib.training.loop import Progress
     from ICHSegmentationLib.training.processes import Processes
     from ICHSegmentationLib.training.train import TrainingConfig
-
-SECONDS_BETWEEN_LINES = 60.0
 
 
 def add_commands(commands: Any) -> None:
@@ -149,6 +146,7 @@ def run_export(options: argparse.Namespace, staging: Staging) -> None:
 
 
 def run_train(options: argparse.Namespace, staging: Staging) -> None:
+    from ICHSegmentationLib.cli import Bar
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.training.hard_places import read_places
     from ICHSegmentationLib.training.loop import Sitting
@@ -168,11 +166,11 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
     with joined_processes(device) as processes:
         if not processes.is_first:
             processes.wait()  # for the first to have read the data set, or measured the heads
-        with cases_for(options, config, processes) as cases, Teller() as teller:
+        with cases_for(options, config, processes) as cases, Bar() as bar:
             if processes.is_first:
                 processes.wait()
             cases = cases if hard is None else cases.with_hard(hard)
-            sitting = Sitting(options.resume, options.minutes, on_step=teller.tell)
+            sitting = Sitting(options.resume, options.minutes, on_step=lambda progress: show_training(bar, progress))
             run = train(config, cases, options.out, device, sitting, None if start is None else start.weights)
         is_first = processes.is_first
     where = f"member {config.member} stands at step {run.step} of {config.steps} in {options.out}"
@@ -290,33 +288,13 @@ def pool_beside(options: argparse.Namespace, source: Path) -> Path:
     return options.out.resolve().parent / f"{source.resolve().name}-pool"
 
 
-class Teller:
-    """Tells of progress: a bar on a terminal, else a line a minute on standard error."""
-
-    def __init__(self) -> None:
-        from ICHSegmentationLib.cli import Bar
-
-        self.bar = Bar()
-        self.told = time.monotonic()
-
-    def __enter__(self) -> Teller:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.__exit__(*error)
-
-    def tell(self, progress: Progress) -> None:
-        score = "" if progress.score is None else f", Dice {progress.score:.3f}"
-        detail = f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}{score}"
-        self.bar.show("training", progress.step / progress.steps, detail)
-        if not sys.stderr.isatty() and time.monotonic() - self.told > SECONDS_BETWEEN_LINES:
-            self.told = time.monotonic()
-            minutes = progress.seconds_left / 60
-            print(
-                f"{detail}, {minutes:.0f} min left, {progress.waiting_share:.0%} of the time waiting for data",
-                file=sys.stderr,
-                flush=True,
-            )
+def show_training(bar: Bar, progress: Progress) -> None:
+    score = "" if progress.score is None else f", Dice {progress.score:.3f}"
+    detail = (
+        f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}{score}, {progress.seconds_left / 60:.0f} "
+        f"min left, {progress.waiting_share:.0%} of the time waiting for data"
+    )
+    bar.show("training", progress.step / progress.steps, detail)
 
 
 def run_pack(options: argparse.Namespace, staging: Staging) -> None:

@@ -13,6 +13,7 @@ import pytest
 from helpers import SMALL, head_with_ball
 from programs import ich, wait_until
 
+from ICHSegmentationLib import cli
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import LabelledScan, read_raw, write_nnunet_raw
 from ICHSegmentationLib.training import commands
@@ -196,10 +197,10 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = Progress(10, 100, 0.25, 1800.0, 0.02, 0.5)
-    with commands.Teller() as teller:
-        teller.tell(progress)
+    with cli.Bar() as bar:
+        commands.show_training(bar, progress)
         assert capsys.readouterr().err == ""
-        monkeypatch.setattr(commands, "SECONDS_BETWEEN_LINES", 0.0)
-        teller.tell(progress)
-    said = "step 10 of 100, loss 0.250, Dice 0.500, 30 min left, 2% of the time waiting for data\n"
+        monkeypatch.setattr(cli, "SECONDS_BETWEEN_LINES", 0.0)
+        commands.show_training(bar, progress)
+    said = "training 10%: step 10 of 100, loss 0.250, Dice 0.500, 30 min left, 2% of the time waiting for data\n"
     assert capsys.readouterr().err == said
