@@ -1,4 +1,4 @@
-"""Segmentation of one scan by an ensemble: windows, tiles, members, blend, mean, threshold."""
+"""Segmentation of one scan by an ensemble: windows, tiles, members, blend, mean, threshold, specks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.head import Head, find_head
+from ICHSegmentationLib.lesions import without_specks
 from ICHSegmentationLib.patches import Size, Tiling
 from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.runner import Progress, Runner, Tracker
@@ -40,9 +41,10 @@ class Segmentation:
 
     Attributes:
         volume: the scan as it was segmented (padding and raw values mended).
-        mask: bool, True where bleed.
+        mask: bool, True where bleed: the probability cut at the threshold, without specks (`lesions.without_specks`).
         probability: float32, mean over the members.
-        member_volumes_ml: what each member alone measures at the same threshold.
+        member_volumes_ml: what each member alone measures in the same way.
+        specks_ml: what was cleared as too small to count.
         threshold: probability from which a voxel is bleed.
         quality: "full" or "fast".
         device: what it ran on, in words.
@@ -55,6 +57,7 @@ class Segmentation:
     mask: np.ndarray
     probability: np.ndarray
     member_volumes_ml: tuple[float, ...]
+    specks_ml: float
     threshold: float
     quality: str
     device: str
@@ -128,17 +131,20 @@ def segment(
         probability = np.zeros(hu.shape, np.float32, order="F")
         probability[head.box] = resample(answer, cropped.shape).numpy()
         on_scan = grid.back(probability)
-        member_volumes.append(volume_of(on_scan >= threshold, volume))
+        member_volumes.append(volume_of(without_specks(on_scan >= threshold, volume), volume))
         total += on_scan
     total /= len(networks)
+    cut = total >= threshold
+    mask = without_specks(cut, volume)
     seconds = time.perf_counter() - started
     if quality_level == "auto" and where.type == "cpu" and working.shape != cropped.shape:
         warnings.append(cost_of_full(networks[0], cropped.shape, working.shape, grid.spacing_mm, spacing_mm, seconds))
     return Segmentation(
         volume=volume,
-        mask=total >= threshold,
+        mask=mask,
         probability=total,
         member_volumes_ml=tuple(member_volumes),
+        specks_ml=volume_of(cut & ~mask, volume),
         threshold=threshold,
         quality=level,
         device=runner.description,

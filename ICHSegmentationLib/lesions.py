@@ -1,4 +1,4 @@
-"""From a mask to lesions: volumes, places, sizes, and what ABC/2 would have said."""
+"""From a mask to lesions: specks cleared, volumes, places, sizes, and what ABC/2 would have said."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist
 
 from ICHSegmentationLib.geometry import Volume, others
 
+SMALLEST_ML = 0.05  # a smaller piece would be told as "0.0 mL": it is a speck, and not counted
 FULL_SLICE, HALF_SLICE = 0.75, 0.25  # of the largest area: slices that count whole, half, not (Kothari et al. 1996)
 
 
@@ -40,6 +41,19 @@ class Lesion:
     abc2_ml: float
     slices: int
     largest_slice: int
+
+
+def without_specks(mask: np.ndarray, volume: Volume) -> np.ndarray:
+    """A mask [x, y, z] on the scan's own voxels without its connected pieces below SMALLEST_ML."""
+    boxes = ndimage.find_objects(mask.astype(np.uint8))  # all of it in one box, if there is any
+    if not boxes:
+        return mask
+    labels, count = connected_pieces(mask[boxes[0]])
+    voxel_ml = np.broadcast_to(volume.voxel_volumes_ml, mask.shape)[boxes[0]]
+    piece_ml = np.bincount(labels.ravel(), weights=voxel_ml.ravel(), minlength=count + 1)
+    kept = np.zeros_like(mask)
+    kept[boxes[0]] = (piece_ml >= SMALLEST_ML)[labels] & (labels > 0)
+    return kept
 
 
 def find_lesions(mask: np.ndarray, volume: Volume) -> list[Lesion]:

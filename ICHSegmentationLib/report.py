@@ -19,7 +19,7 @@ from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.geometry import Volume, others
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.inference import Segmentation
-from ICHSegmentationLib.lesions import Lesion
+from ICHSegmentationLib.lesions import SMALLEST_ML, Lesion
 from ICHSegmentationLib.regular import RegularGrid
 from ICHSegmentationLib.staging import whole_or_not_at_all, write_text
 from ICHSegmentationLib.terminology import DISCLAIMER, SEGMENT_COLOR_RGB, SEGMENT_ID, SEGMENT_NAME, SEGMENT_TAGS
@@ -54,6 +54,8 @@ def statistics(
         "volume_ml_range": [min(members), max(members)],
         "lesions": [dataclasses.asdict(lesion) for lesion in lesions],
         "threshold": segmentation.threshold,
+        "smallest_lesion_ml": SMALLEST_ML,
+        "specks_ml": segmentation.specks_ml,
         "quality": segmentation.quality,
         "input": {
             "format": info.format,
@@ -111,6 +113,9 @@ def summary(values: dict[str, Any]) -> str:
         ]
     else:
         lines.append(f"No hemorrhage found.   (members: {low:.1f} to {high:.1f} mL)")
+    if values["specks_ml"] > 0:
+        below = f"in pieces below {values['smallest_lesion_ml']} mL"
+        lines.append(f"Specks          {values['specks_ml']:.2f} mL {below}, not counted")
     lines += [
         f"Time            {seconds['reading']:.1f} s reading, {seconds['inference']:.1f} s inference, "
         f"{seconds['writing']:.1f} s writing; peak memory {values['peak_memory_mb']:.0f} MB",

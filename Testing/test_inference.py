@@ -128,6 +128,21 @@ def test_the_probability_is_the_mean_of_the_members_and_the_mask_its_threshold()
     assert result.member_volumes_ml[1] == 0 < result.member_volumes_ml[0]
 
 
+def test_specks_are_not_counted_but_told() -> None:
+    ensemble = Ensemble(small_info(), "0", [BrightnessNetwork(60.0).eval()])
+    volume = head_with_ball(spacing_mm=(2.0, 2.0, 5.0))
+    plain = segment(volume, ensemble, "full", device="cpu")
+    hu = volume.hu.copy()
+    middle = tuple(side // 2 for side in hu.shape)
+    assert not plain.mask[middle]
+    hu[middle] = 80.0
+    specked = segment(dataclasses.replace(volume, hu=hu), ensemble, "full", device="cpu")
+    assert specked.probability[middle] > specked.threshold
+    assert specked.specks_ml == pytest.approx(plain.specks_ml + 0.02)
+    assert specked.volume_ml == pytest.approx(plain.volume_ml)
+    assert specked.member_volumes_ml == pytest.approx(plain.member_volumes_ml)
+
+
 def test_fewer_members_may_be_asked_for(brightness_ensemble: Ensemble) -> None:
     volume = head_with_ball(spacing_mm=(3.0, 3.0, 8.0))
     assert len(segment(volume, brightness_ensemble, members=1, device="cpu").member_volumes_ml) == 1

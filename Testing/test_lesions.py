@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ICHSegmentationLib.geometry import Volume
-from ICHSegmentationLib.lesions import diameters, find_lesions, largest_distance
+from ICHSegmentationLib.lesions import SMALLEST_ML, diameters, find_lesions, largest_distance, without_specks
 from ICHSegmentationLib.volume import as_volume
 
 
@@ -46,6 +46,39 @@ def test_lesions_are_told_apart_and_sorted_by_volume() -> None:
     assert large.volume_ml == pytest.approx(1.5)
     assert small.volume_ml == pytest.approx(0.025)
     assert large.largest_slice == 5
+
+
+def test_specks_are_cleared_and_nothing_else_is() -> None:
+    mask = np.zeros((30, 30, 10), bool)
+    mask[2:4, 2:4, 2:4] = True  # 0.04 mL
+    mask[10:15, 10, 5] = True  # 0.025 mL, and 0.03 mL more at a corner of it: one piece
+    mask[15:21, 11, 6] = True
+    mask[25, 25, 9] = True
+    volume = as_volume(np.zeros(mask.shape), (1, 1, 5))
+    kept = without_specks(mask, volume)
+    assert (kept <= mask).all()
+    assert [lesion.volume_ml for lesion in find_lesions(kept, volume)] == [pytest.approx(0.055)]
+    assert 0.04 < SMALLEST_ML < 0.055
+    assert np.array_equal(without_specks(kept, volume), kept)
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_of_an_empty_and_of_a_full_mask_nothing_is_cleared(value: bool) -> None:
+    mask = np.full((4, 5, 6), value)
+    assert np.array_equal(without_specks(mask, as_volume(np.zeros(mask.shape), (1, 1, 5))), mask)
+
+
+def test_specks_are_told_by_the_extents_of_their_own_slices() -> None:
+    volume = as_volume(np.zeros((8, 8, 6)), (1.5, 1.5, 2.0))
+    origins = volume.origins_mm.copy()
+    origins[3:, 2] += np.arange(1, 4) * 4
+    uneven = dataclasses.replace(volume, slice_origins_mm=origins)
+    mask = np.zeros(volume.hu.shape, bool)
+    mask[1, 1:6, 0] = mask[5, 1:6, 4] = True  # of slices 2 and 6 mm thick
+    kept = without_specks(mask, uneven)
+    assert kept[5, 1:6, 4].all()
+    assert not kept[1].any()
+    assert not without_specks(mask, volume).any()
 
 
 def test_one_voxel_is_a_lesion_of_one_voxel() -> None:

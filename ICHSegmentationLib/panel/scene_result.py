@@ -85,17 +85,23 @@ class SceneResult:
 
     def notice_edits(self) -> None:
         """Marks the result as edited if its mask is not the one that was cut: a hand can draw while nobody looks."""
-        if not self.edited and self.probability is not None:
-            cut = slicer.util.arrayFromVolume(self.probability) >= self.threshold
-            if not np.array_equal(mask_of(self.segmentation, self.scan), cut):
-                self.mark_edited(True)
+        if self.edited or self.probability is None:
+            return
+        if not np.array_equal(mask_of(self.segmentation, self.scan), self.cut(self.threshold)):
+            self.mark_edited(True)
 
     def cut_at(self, threshold: float) -> None:
         """Cuts the probability anew; what was drawn in the program's segment since the run is lost."""
-        probability = slicer.util.arrayFromVolume(self.probability)
         self.segmentation.SetAttribute(THRESHOLD, repr(threshold))
-        set_mask(self.segmentation, self.scan, probability >= threshold)
+        set_mask(self.segmentation, self.scan, self.cut(threshold))
         self.mark_edited(len(bleed_segments(self.segmentation)) > 1)  # the others stay as drawn
+
+    def cut(self, threshold: float) -> np.ndarray:
+        """The mask [z, y, x] that the probability gives at a threshold, as a run would."""
+        from ICHSegmentationLib.lesions import without_specks
+
+        mask = slicer.util.arrayFromVolume(self.probability) >= threshold
+        return without_specks(mask.T, volume_of_node(self.scan, dicom_tag)).T
 
     def finding(self) -> Finding:
         """The result as it stands; measured anew where threshold or hand have changed it. Fills the table."""
