@@ -127,7 +127,7 @@ def data_in_words(options: argparse.Namespace) -> str:
     if options.data is None:
         return "simulated data (evaluation/small_set.py)"
     simulated = (options.data / DESCRIPTION).exists()
-    return f"{options.data.name or options.data}{' (simulated data)' if simulated else ''}"
+    return f"{'simulated data: ' if simulated else ''}{options.data.name or options.data}"
 
 
 def tell(sentence: str) -> None:

@@ -29,6 +29,7 @@ from ICHSegmentationLib.evaluation.experiments.rotation import (
     resampling_weights,
     rotated,
     rotation_experiment,
+    rotation_figure,
 )
 from ICHSegmentationLib.evaluation.experiments.sample_size import powers_of_two
 from ICHSegmentationLib.evaluation.experiments.spacing import at_spacing, spacing_experiment
@@ -97,6 +98,18 @@ def test_a_system_blind_to_place_keeps_its_dice_and_one_that_is_not_loses_it() -
     assert largest_change(turns, "upper", between_quarters=False) < -0.7
     quarters = rotation_experiment(SYSTEMS, [SCAN], [90.0])
     assert np.isnan(largest_change(quarters, "upper", between_quarters=True))
+
+
+def test_the_figure_of_turns_shows_dice_and_below_its_change_beside_what_is_aimed_at() -> None:
+    turns = rotation_experiment(SYSTEMS, [SCAN], [0.0, 90.0, 180.0])
+    panels = rotation_figure(turns, "").axes
+    assert len(panels) == 2 * len(PLANES)
+    for plane, upper, lower in zip(PLANES, panels[::2], panels[1::2], strict=True):
+        for system, dice_line, change_line in zip(SYSTEMS, upper.lines, lower.lines, strict=True):
+            means = [mean_dice(turns, system, plane, angle) for angle in (0.0, 90.0, 180.0)]
+            assert list(dice_line.get_ydata()) == means
+            assert list(change_line.get_ydata()) == pytest.approx([mean - means[0] for mean in means])
+    assert {line.get_marker() for line in panels[0].lines} == {"o", "s"}
 
 
 @pytest.mark.parametrize("axes", PLANES.values())
