@@ -122,12 +122,12 @@ def setting_of(options: argparse.Namespace, training: int, tests: int) -> dict[s
 
 def data_in_words(options: argparse.Namespace) -> str:
     """What was trained or judged on, for tables and figures: whoever sees them must know that heads are simulated."""
-    from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
+    from ICHSegmentationLib.data.nnunet import SIMULATED, read_description
 
     if options.data is None:
-        return "simulated data (evaluation/small_set.py)"
-    simulated = (options.data / DESCRIPTION).exists()
-    return f"{'simulated data: ' if simulated else ''}{options.data.name or options.data}"
+        return f"{SIMULATED}: evaluation/small_set.py"
+    told = read_description(options.data).get("description")
+    return f"{f'{SIMULATED}: ' if told == SIMULATED else ''}{options.data.name or options.data}"
 
 
 def tell(sentence: str) -> None:

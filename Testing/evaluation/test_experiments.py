@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ from helpers import head_with_ball
 from stand_ins import CATALOGUE, Settings, Threshold, UpperHalf, scan_with_ball
 
 from ICHSegmentationLib.cli import main
-from ICHSegmentationLib.data.nnunet import LabelledScan
+from ICHSegmentationLib.data.nnunet import SIMULATED, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Standing
@@ -37,6 +38,7 @@ from ICHSegmentationLib.evaluation.experiments.trained import PREDICTION_JOB, he
 from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_figure, kernel_variants
 from ICHSegmentationLib.evaluation.jobs import Spent
 from ICHSegmentationLib.evaluation.metrics import dice
+from ICHSegmentationLib.evaluation.options import data_in_words
 from ICHSegmentationLib.evaluation.pairs import OUR_LABELS
 from ICHSegmentationLib.geometry import PADDING_HU, Volume
 from ICHSegmentationLib.inference import volume_of
@@ -185,6 +187,16 @@ def test_scans_to_judge_on_are_those_that_were_held_out(raw: Path, tmp_path: Pat
     for part in ("images", "labels"):
         (raw / f"{part}Tr").rename(raw / f"{part}Ts")
     assert len(held_out_pairs(raw, [])) == 4
+
+
+def test_titles_say_that_data_are_simulated_where_the_data_set_says_so(raw: Path, tmp_path: Path) -> None:
+    options = argparse.Namespace(data=raw)
+    assert data_in_words(options) == raw.name
+    options.data = tmp_path / "heads"
+    write_nnunet_raw([SCAN], options.data, told=SIMULATED)
+    assert data_in_words(options) == "simulated data: heads"
+    options.data = None
+    assert data_in_words(options).startswith("simulated data: ")
 
 
 def test_calibration_of_known_bins_is_known() -> None:
