@@ -19,6 +19,7 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Standing
 from ICHSegmentationLib.evaluation.evaluate import evaluate_case, summary_of
 from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, head_mask, reliability
+from ICHSegmentationLib.evaluation.experiments.commands import steerable_settings
 from ICHSegmentationLib.evaluation.experiments.rotation import (
     PLANES,
     cube_side_mm,
@@ -266,6 +267,13 @@ def test_variants_change_the_network_and_keep_the_rest() -> None:
             kernel_variants(network, settings, factors, widths)
     assert powers_of_two(10) == [2, 4, 8]
     assert powers_of_two(16) == [2, 4, 8, 16]
+
+
+def test_variants_take_their_part_of_settings_that_are_for_several_systems(tmp_path: Path) -> None:
+    write_json(tmp_path / "s.json", {"scan-e3nn": {"subset": 1}, "so3-steerable": {"training": {"learning_rate": 1}}})
+    network, settings = steerable_settings(argparse.Namespace(settings=tmp_path / "s.json", catalogue=None))
+    assert settings == {"training": {"learning_rate": 1}}
+    assert network["irreps_levels"][0] == "8x0e+4x1e+2x2e"
 
 
 def test_kernels_of_one_width_make_a_line_of_the_figure() -> None:
