@@ -128,7 +128,11 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
         }
         write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
     for name, change in changes.items():
-        words = [f"{value:+.3f} {where.replace('_', ' ')}" for where, value in change.items() if not math.isnan(value)]
+        words = [
+            f"{round(value, 3) + 0.0:+.3f} {where.replace('_', ' ')}"  # and not -0.000
+            for where, value in change.items()
+            if not math.isnan(value)
+        ]
         print(f"{name:16s} mean Dice changes by at most {', '.join(words)}")
     finish(options)
 
