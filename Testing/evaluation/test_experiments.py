@@ -41,6 +41,7 @@ from ICHSegmentationLib.evaluation.jobs import Spent
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.evaluation.options import data_in_words
 from ICHSegmentationLib.evaluation.pairs import OUR_LABELS
+from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
 from ICHSegmentationLib.geometry import PADDING_HU, Volume
 from ICHSegmentationLib.inference import volume_of
 from ICHSegmentationLib.regular import RegularGrid
@@ -193,6 +194,8 @@ def test_scans_to_judge_on_are_those_that_were_held_out(raw: Path, tmp_path: Pat
 def test_titles_say_that_data_are_simulated_where_the_data_set_says_so(raw: Path, tmp_path: Path) -> None:
     options = argparse.Namespace(data=raw)
     assert data_in_words(options) == raw.name
+    write_json(raw / DESCRIPTION, {})
+    assert data_in_words(options) == f"simulated data: {raw.name}"
     options.data = tmp_path / "heads"
     write_nnunet_raw([SCAN], options.data, told=SIMULATED)
     assert data_in_words(options) == "simulated data: heads"
