@@ -35,9 +35,9 @@ nnunet: $(VENV)/.installed
 	sh setup/nnunet.sh $(VENV)
 
 # the papers' six systems, small and on simulated heads, in one table; then turned in three planes (training takes
-# about 15 minutes of one processor, turning an hour; what was stopped while training goes on)
+# about 35 minutes of one processor, turning more than an hour; what was stopped while training goes on)
 compare: $(VENV)/.installed-dev nnunet
-	$(BIN)/ich compare --simulate --out runs/compare --steps 300 --networks 1 --device cpu \
+	$(BIN)/ich compare --simulate --out runs/compare --steps 600 --networks 1 --device cpu \
 		--settings Resources/comparison/small_settings.json
 	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --step 30 --device cpu \
 		--out runs/compare_rotation --overwrite

@@ -28,6 +28,7 @@ IGNORE = "ignore"
 BACKGROUND = "background"
 BLEED_LABELS = {BACKGROUND: 0, "hemorrhage": 1}
 SUBTYPE_LABELS = {BACKGROUND: 0, "IPH": 1, "IVH": 2, "SAH": 3, "SDH": 4, "EDH": 5}
+SIMULATED = "simulated data"  # `description` in the dataset.json of heads that are no patients'
 GROUPS = "groups.json"
 SAME_PLACE_MM = 0.01  # by which the corners of image and label may lie apart, for each voxel of a side at most 1e-4
 
@@ -226,11 +227,13 @@ def read_raw_case(dataset: RawDataset, case: RawCase) -> LabelledScan:
     return LabelledScan(case.name, volume, marked.hu.astype(np.uint8), case.group)
 
 
-def write_nnunet_raw(cases: Iterable[LabelledScan], folder: Path, labels: dict[str, int] = BLEED_LABELS) -> int:
+def write_nnunet_raw(
+    cases: Iterable[LabelledScan], folder: Path, labels: dict[str, int] = BLEED_LABELS, told: str = ""
+) -> int:
     """Writes scans and their labels as a raw data set, geometry kept; returns the number of cases.
 
     `dataset.json` comes last: until then the folder is no data set. Images are whole Hounsfield units (int16).
-    `groups.json` is written where any scan tells its group.
+    `groups.json` is written where any scan tells its group; `told` says in `dataset.json` what the data are.
 
     Raises:
         InputError: the folder holds a data set already, or a label a value that `labels` does not name.
@@ -253,6 +256,7 @@ def write_nnunet_raw(cases: Iterable[LabelledScan], folder: Path, labels: dict[s
     if groups:
         write_json(folder / GROUPS, groups)
     description = {
+        **({"description": told} if told else {}),
         "channel_names": {"0": "CT"},
         "labels": labels,
         "numTraining": count,

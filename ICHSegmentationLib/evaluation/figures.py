@@ -16,6 +16,7 @@ from ICHSegmentationLib.report import WINDOW_HU, as_seen
 from ICHSegmentationLib.terminology import DISCLAIMER
 
 PREDICTED, TRUE, MEASURED = "#ff5a36", "#36c5ff", "#33506b"
+MARKERS = "os^vDPX"  # of systems, for eyes and printers without colours
 SHOWN = 4  # worst, and best
 
 

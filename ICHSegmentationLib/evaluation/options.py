@@ -122,12 +122,14 @@ def setting_of(options: argparse.Namespace, training: int, tests: int) -> dict[s
 
 def data_in_words(options: argparse.Namespace) -> str:
     """What was trained or judged on, for tables and figures: whoever sees them must know that heads are simulated."""
+    from ICHSegmentationLib.data.nnunet import SIMULATED, read_description
     from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
 
     if options.data is None:
-        return "simulated data (evaluation/small_set.py)"
-    simulated = (options.data / DESCRIPTION).exists()
-    return f"{options.data.name or options.data}{' (simulated data)' if simulated else ''}"
+        return f"{SIMULATED}: evaluation/small_set.py"
+    told = read_description(options.data).get("description") == SIMULATED
+    simulated = told or (options.data / DESCRIPTION).exists()  # small sets of earlier versions do not tell
+    return f"{f'{SIMULATED}: ' if simulated else ''}{options.data.name or options.data}"
 
 
 def tell(sentence: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ICHSegmentationLib.data.nnunet import CHANNEL, LabelledScan, write_nnunet_raw
+from ICHSegmentationLib.data.nnunet import CHANNEL, SIMULATED, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import PADDING_HU
 from ICHSegmentationLib.image_files import write_image_file
@@ -74,7 +74,7 @@ def write_small_set(wanted: SmallSet, folder: Path) -> None:
             name = scan.name + (CHANNEL if part == "imagesTs" else "")
             (folder / part).mkdir(parents=True, exist_ok=True)
             write_image_file(folder / part / f"{name}.nii.gz", array, scan.volume.affine, {})
-    write_nnunet_raw(scans(wanted, range(wanted.training)), folder)
+    write_nnunet_raw(scans(wanted, range(wanted.training)), folder, told=SIMULATED)
 
 
 def scans(wanted: SmallSet, numbers: range) -> Iterator[LabelledScan]:

@@ -132,7 +132,7 @@ def claim_for_simulation(pool: Path, label_maps: Path, seed: int) -> None:
 
 
 def run_export(options: argparse.Namespace, staging: Staging) -> None:
-    from ICHSegmentationLib.data.nnunet import BLEED_LABELS, SUBTYPE_LABELS, write_nnunet_raw
+    from ICHSegmentationLib.data.nnunet import BLEED_LABELS, SIMULATED, SUBTYPE_LABELS, write_nnunet_raw
     from ICHSegmentationLib.training.importing import AS_BLEED, AS_SUBTYPES, labelled_scan
     from ICHSegmentationLib.training.pool import case_folders
 
@@ -141,7 +141,7 @@ def run_export(options: argparse.Namespace, staging: Staging) -> None:
         raise InputError(f"{options.pool} holds no complete case; a folder of `ich simulate` is wanted.")
     values, labels = (AS_SUBTYPES, SUBTYPE_LABELS) if options.subtypes else (AS_BLEED, BLEED_LABELS)
     with staging.folder(options.out, overwrite=False) as out:
-        count = write_nnunet_raw((labelled_scan(folder, values) for folder in folders), out, labels)
+        count = write_nnunet_raw((labelled_scan(folder, values) for folder in folders), out, labels, SIMULATED)
     print(f"{count} cases as an nnU-Net raw data set in {options.out}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -12,12 +13,13 @@ from helpers import head_with_ball
 from stand_ins import CATALOGUE, Settings, Threshold, UpperHalf, scan_with_ball
 
 from ICHSegmentationLib.cli import main
-from ICHSegmentationLib.data.nnunet import LabelledScan
+from ICHSegmentationLib.data.nnunet import SIMULATED, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Standing
 from ICHSegmentationLib.evaluation.evaluate import evaluate_case, summary_of
 from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, head_mask, reliability
+from ICHSegmentationLib.evaluation.experiments.commands import steerable_settings
 from ICHSegmentationLib.evaluation.experiments.rotation import (
     PLANES,
     cube_side_mm,
@@ -29,6 +31,7 @@ from ICHSegmentationLib.evaluation.experiments.rotation import (
     resampling_weights,
     rotated,
     rotation_experiment,
+    rotation_figure,
 )
 from ICHSegmentationLib.evaluation.experiments.sample_size import powers_of_two
 from ICHSegmentationLib.evaluation.experiments.spacing import at_spacing, spacing_experiment
@@ -36,7 +39,9 @@ from ICHSegmentationLib.evaluation.experiments.trained import PREDICTION_JOB, he
 from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_figure, kernel_variants
 from ICHSegmentationLib.evaluation.jobs import Spent
 from ICHSegmentationLib.evaluation.metrics import dice
+from ICHSegmentationLib.evaluation.options import data_in_words
 from ICHSegmentationLib.evaluation.pairs import OUR_LABELS
+from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
 from ICHSegmentationLib.geometry import PADDING_HU, Volume
 from ICHSegmentationLib.inference import volume_of
 from ICHSegmentationLib.regular import RegularGrid
@@ -97,6 +102,18 @@ def test_a_system_blind_to_place_keeps_its_dice_and_one_that_is_not_loses_it() -
     assert largest_change(turns, "upper", between_quarters=False) < -0.7
     quarters = rotation_experiment(SYSTEMS, [SCAN], [90.0])
     assert np.isnan(largest_change(quarters, "upper", between_quarters=True))
+
+
+def test_the_figure_of_turns_shows_dice_and_below_its_change_beside_what_is_aimed_at() -> None:
+    turns = rotation_experiment(SYSTEMS, [SCAN], [0.0, 90.0, 180.0])
+    panels = rotation_figure(turns, "").axes
+    assert len(panels) == 2 * len(PLANES)
+    for plane, upper, lower in zip(PLANES, panels[::2], panels[1::2], strict=True):
+        for system, dice_line, change_line in zip(SYSTEMS, upper.lines, lower.lines, strict=True):
+            means = [mean_dice(turns, system, plane, angle) for angle in (0.0, 90.0, 180.0)]
+            assert list(dice_line.get_ydata()) == means
+            assert list(change_line.get_ydata()) == pytest.approx([mean - means[0] for mean in means])
+    assert {line.get_marker() for line in panels[0].lines} == {"o", "s"}
 
 
 @pytest.mark.parametrize("axes", PLANES.values())
@@ -174,6 +191,18 @@ def test_scans_to_judge_on_are_those_that_were_held_out(raw: Path, tmp_path: Pat
     assert len(held_out_pairs(raw, [])) == 4
 
 
+def test_titles_say_that_data_are_simulated_where_the_data_set_says_so(raw: Path, tmp_path: Path) -> None:
+    options = argparse.Namespace(data=raw)
+    assert data_in_words(options) == raw.name
+    write_json(raw / DESCRIPTION, {})
+    assert data_in_words(options) == f"simulated data: {raw.name}"
+    options.data = tmp_path / "heads"
+    write_nnunet_raw([SCAN], options.data, told=SIMULATED)
+    assert data_in_words(options) == "simulated data: heads"
+    options.data = None
+    assert data_in_words(options).startswith("simulated data: ")
+
+
 def test_calibration_of_known_bins_is_known() -> None:
     found = reliability(np.array([0.05, 0.05, 0.95, 0.95, 1.0]), np.array([0, 1, 1, 1, 1]))
     assert found.voxels.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 3]
@@ -241,6 +270,13 @@ def test_variants_change_the_network_and_keep_the_rest() -> None:
             kernel_variants(network, settings, factors, widths)
     assert powers_of_two(10) == [2, 4, 8]
     assert powers_of_two(16) == [2, 4, 8, 16]
+
+
+def test_variants_take_their_part_of_settings_that_are_for_several_systems(tmp_path: Path) -> None:
+    write_json(tmp_path / "s.json", {"scan-e3nn": {"subset": 1}, "so3-steerable": {"training": {"learning_rate": 1}}})
+    network, settings = steerable_settings(argparse.Namespace(settings=tmp_path / "s.json", catalogue=None))
+    assert settings == {"training": {"learning_rate": 1}}
+    assert network["irreps_levels"][0] == "8x0e+4x1e+2x2e"
 
 
 def test_kernels_of_one_width_make_a_line_of_the_figure() -> None:

@@ -15,7 +15,7 @@ from programs import ich, wait_until
 
 from ICHSegmentationLib import cli
 from ICHSegmentationLib.cli import main
-from ICHSegmentationLib.data.nnunet import LabelledScan, read_raw, write_nnunet_raw
+from ICHSegmentationLib.data.nnunet import SIMULATED, LabelledScan, read_description, read_raw, write_nnunet_raw
 from ICHSegmentationLib.training import commands
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT
 from ICHSegmentationLib.training.loop import Progress
@@ -184,8 +184,11 @@ def test_training_from_hard_places_takes_patches_there_and_resumes_the_same(
     assert "hard_places" in capsys.readouterr().err
 
 
-def test_an_export_is_an_nnunet_data_set(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_is_an_nnunet_data_set_that_says_it_is_simulated(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export", str(pool), "--out", str(tmp_path / "raw")]) == 0
+    assert read_description(tmp_path / "raw")["description"] == SIMULATED
     assert main(["export", str(pool), "--out", str(tmp_path / "subtypes"), "--subtypes"]) == 0
     assert [case.name for case in read_raw(tmp_path / "raw").cases] == [f"case_{number:06d}" for number in range(3)]
     assert read_raw(tmp_path / "subtypes").labels["EDH"] == 5

@@ -128,7 +128,11 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
         }
         write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
     for name, change in changes.items():
-        words = [f"{value:+.3f} {where.replace('_', ' ')}" for where, value in change.items() if not math.isnan(value)]
+        words = [
+            f"{round(value, 3) + 0.0:+.3f} {where.replace('_', ' ')}"  # and not -0.000
+            for where, value in change.items()
+            if not math.isnan(value)
+        ]
         print(f"{name:16s} mean Dice changes by at most {', '.join(words)}")
     finish(options)
 
@@ -225,11 +229,12 @@ def run_irreps(options: argparse.Namespace, staging: Staging) -> None:
 
 def steerable_settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The network that is varied, and what of its system's settings differs already."""
-    from ICHSegmentationLib.evaluation.child import CATALOGUE, find_system
+    from ICHSegmentationLib.evaluation.child import CATALOGUE, find_system, load_catalogue
     from ICHSegmentationLib.evaluation.experiments.variants import SYSTEM
 
-    settings = settings_of(options.settings, [SYSTEM]).get(SYSTEM, {})
-    system: Any = find_system(options.catalogue or CATALOGUE, SYSTEM, settings)
+    catalogue = options.catalogue or CATALOGUE
+    settings = settings_of(options.settings, list(load_catalogue(catalogue))).get(SYSTEM, {})
+    system: Any = find_system(catalogue, SYSTEM, settings)
     return dataclasses.asdict(system.settings.network), settings
 
 

@@ -12,6 +12,7 @@ with it: what stacks a scan along its thickest axis would turn it back, and noth
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,13 +22,14 @@ from scipy import ndimage
 
 from ICHSegmentationLib.baselines.system import Predictor
 from ICHSegmentationLib.data.nnunet import LabelledScan
-from ICHSegmentationLib.evaluation.figures import dice_against
+from ICHSegmentationLib.evaluation.figures import MARKERS, dice_against
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.geometry import PADDING_HU, Volume
 
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}  # the array axes that turn, in a scan along RAS
 
-
+AIM = 0.02  # change of the mean Dice that a turn may bring about
+ENLARGED = 0.08  # change up to which the figure shows it enlarged
 CUBIC = 1.001  # ratio of a voxel's sides up to which it counts as a cube
 
 
@@ -207,18 +209,27 @@ def largest_change(turns: Sequence[Turn], system: str, between_quarters: bool) -
 
 
 def rotation_figure(turns: Sequence[Turn], title: str) -> Figure:
-    """Mean Dice against the angle, a panel for each plane and a line for each system."""
+    """Mean Dice against the angle, a column for each plane and a line for each system; below its change, enlarged."""
     planes = list(dict.fromkeys(turn.plane for turn in turns))
     systems = list(dict.fromkeys(turn.system for turn in turns))
     angles = sorted({turn.angle_deg for turn in turns})
-    figure = Figure(figsize=(3.6 * len(planes) + 1, 3.6), dpi=100, layout="constrained")
-    for place, plane in enumerate(planes):
-        axes = figure.add_subplot(1, len(planes), place + 1)
-        for system in systems:
-            means = [mean_dice(turns, system, plane, angle) for angle in angles]
-            label = system if place == 0 else None  # one legend is enough
-            axes.plot(angles, means, marker="o", markersize=3, linewidth=1.2, label=label)
-        axes.set_title(f"turned in the {plane} plane", fontsize=9)
-        dice_against(axes, "angle (degrees)", "mean Dice" if place == 0 else "")
+    figure = Figure(figsize=(3.3 * len(planes) + 1.4, 5.6), dpi=80, layout="constrained")
+    for column, plane in enumerate(planes):
+        upper = figure.add_subplot(2, len(planes), column + 1)
+        lower = figure.add_subplot(2, len(planes), len(planes) + column + 1)
+        lower.axhspan(-AIM, AIM, color="gray", alpha=0.2, linewidth=0)
+        for system, marker in zip(systems, itertools.cycle(MARKERS)):
+            means = np.array([mean_dice(turns, system, plane, angle) for angle in angles])
+            label = system if column == 0 else None  # one legend is enough
+            upper.plot(angles, means, marker=marker, markersize=4, linewidth=1.2, label=label)
+            lower.plot(angles, means - means[angles.index(0.0)], marker=marker, markersize=4, linewidth=1.2)
+        upper.set_title(f"turned in the {plane} plane", fontsize=9)
+        dice_against(upper, "", "mean Dice" if column == 0 else "")
+        lower.set_ylim(-ENLARGED, ENLARGED)
+        lower.set_xlabel("angle (degrees)")
+        lower.set_ylabel(f"change from 0 degrees\n(enlarged; gray: within {AIM:g})" if column == 0 else "")
+        lower.grid(alpha=0.3)
+        for axes in (upper, lower):
+            axes.set_xticks(range(0, 181, 45))
     figure.suptitle(title, fontsize=8)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ICHSegmentationLib.baselines.system import Budget
 from ICHSegmentationLib.data.nnunet import read_raw
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.comparison import Entrant, Failure, OnNews, Standing, compare
-from ICHSegmentationLib.evaluation.figures import dice_against
+from ICHSegmentationLib.evaluation.figures import MARKERS, dice_against
 from ICHSegmentationLib.evaluation.split import Split, link_cases
 
 
@@ -68,14 +69,14 @@ def sample_size_figure(standings: Mapping[int, Sequence[Standing]], title: str) 
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     labels = dict.fromkeys(standing.entrant.label for group in standings.values() for standing in group)
-    for label in labels:
+    for label, marker in zip(labels, itertools.cycle(MARKERS)):
         points = [
             (count, standing.evaluation.overall.metrics["dice"].mean)
             for count, group in standings.items()
             for standing in group
             if standing.entrant.label == label
         ]
-        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+        axes.plot(*zip(*points, strict=True), marker=marker, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(standings), [str(count) for count in standings])
     dice_against(axes, "training cases")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from ICHSegmentationLib.baselines.system import Predictor
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.evaluation.figures import dice_against
+from ICHSegmentationLib.evaluation.figures import MARKERS, dice_against
 from ICHSegmentationLib.evaluation.metrics import Spacing, dice
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.inference import resample
@@ -79,13 +80,13 @@ def mean_at(found: Sequence[AtSpacing], system: str, spacing_mm: Spacing) -> flo
 
 
 def spacing_figure(found: Sequence[AtSpacing], title: str) -> Figure:
-    """Mean Dice at each spacing, a line for each system."""
+    """Mean Dice at each spacing, a mark for each system; dots lead the eye, spacings have no order."""
     spacings = list(dict.fromkeys(each.spacing_mm for each in found))
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    for system in dict.fromkeys(each.system for each in found):
-        axes.plot([mean_at(found, system, spacing) for spacing in spacings], marker="o", label=system)
+    for system, marker in zip(dict.fromkeys(each.system for each in found), itertools.cycle(MARKERS)):
+        axes.plot([mean_at(found, system, spacing) for spacing in spacings], marker=marker, linestyle=":", label=system)
     axes.set_xticks(range(len(spacings)), [in_words(spacing) for spacing in spacings], rotation=30, fontsize=8)
-    dice_against(axes, "voxel (mm)")
+    dice_against(axes, "voxel of the scan (mm)")
     axes.set_title(title, fontsize=8)
     return figure
