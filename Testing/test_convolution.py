@@ -18,7 +18,14 @@ from ICHSegmentationLib.convolution import (
     kernel_waist,
     rounded_spacing,
 )
-from ICHSegmentationLib.dense_convolution import DenseConvolution, convolve, convolve_in_parts, is_small, within_reach
+from ICHSegmentationLib.dense_convolution import (
+    DenseConvolution,
+    convolve,
+    convolve_in_parts,
+    is_small,
+    is_wide_on_cpu,
+    within_reach,
+)
 
 E3 = "0e+1o+2e"
 MANY = "2x0e+1x0o+2x1o+1x1e+1x2e+1x2o"
@@ -237,5 +244,22 @@ def test_a_small_volume_is_convolved_as_planes_with_the_same_result_and_gradient
         out = convolve(at.expand(several, -1, -1, -1, -1), taps)
         out.square().sum().div(several).backward()
         gradients.extend([out[:1].detach(), at.grad, taps.grad])
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
+
+
+def test_a_wide_kernel_is_convolved_as_planes_with_the_same_result_and_gradient() -> None:
+    torch.manual_seed(0)
+    x, kernel = torch.randn(2, 6, 9, 9, 3), torch.randn(5, 6, 7, 5, 3)
+    found, expected = [], []
+    for gradients, convolved in (
+        (found, convolve),
+        (expected, lambda at, taps: torch.nn.functional.conv3d(at, taps, padding="same")),
+    ):
+        at, taps = x.clone().requires_grad_(), kernel.clone().requires_grad_()
+        assert is_wide_on_cpu(at, taps)
+        out = convolved(at, taps)
+        out.square().sum().backward()
+        gradients.extend([out.detach(), at.grad, taps.grad])
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
