@@ -49,11 +49,11 @@ LONGEST_WAIT_S = 120.0
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small networks with random weights, cut where they call a thirtieth of a head bleed."""
+    """Two small networks with random weights, cut where they call a sixteenth of a head bleed: more than specks."""
     folder = tmp_path_factory.mktemp("bundle")
     networks = [small_network(seed) for seed in (1, 2)]
     found = segment(head_on(affine_of("axial")), Ensemble(small_info(), "0" * 64, networks), "fast", "cpu")
-    threshold = float(np.quantile(found.probability, 0.97))
+    threshold = float(np.quantile(found.probability, 0.94))
     save_bundle(folder, small_info(threshold=threshold), [network.state_dict() for network in networks])
     return folder
 
