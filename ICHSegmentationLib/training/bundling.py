@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def bundle_runs(
     return save_bundle(out, info, [source.weights for source in members])
 
 
-def averaged(sources: list[Source]) -> Source:
+def averaged(sources: Sequence[Source]) -> Source:
     """One network whose weights are the mean of several that share a line of training.
 
     Networks that went on from common weights lie in one basin, and their mean is about as good as their ensemble
@@ -54,14 +55,14 @@ def averaged(sources: list[Source]) -> Source:
     return Source(weights, sources[0].network, recipe, f"the mean of {', '.join(told)}")
 
 
-def require_one_network(sources: list[Source]) -> None:
+def require_one_network(sources: Sequence[Source]) -> None:
     """Raises an InputError if they are of different networks."""
     if any(source.network != sources[0].network for source in sources):
         raise InputError("the runs are of different networks; the members of an ensemble must share one.")
 
 
 def bundle_info(
-    sources: list[Source], name: str, version: str, threshold: float, training: dict[str, Any]
+    sources: Sequence[Source], name: str, version: str, threshold: float, training: dict[str, Any]
 ) -> BundleInfo:
     """What the manifest of an ensemble of such networks says; see `require_one_network`."""
     require_one_network(sources)

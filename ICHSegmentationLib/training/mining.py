@@ -25,7 +25,7 @@ def as_ensemble(sources: Sequence[Source]) -> Ensemble:
     Raises:
         InputError: they are of different networks.
     """
-    info = bundle_info(list(sources), "mined", "", FALSE_FROM, {})
+    info = bundle_info(sources, "mined", "", FALSE_FROM, {})
     return Ensemble(info, "", [source.built() for source in sources])
 
 
