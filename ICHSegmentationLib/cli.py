@@ -20,6 +20,7 @@ from ICHSegmentationLib.baselines.commands import add_commands as add_system_com
 from ICHSegmentationLib.data.commands import add_commands as add_data_commands
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.evaluation.commands import add_commands as add_evaluation_commands
+from ICHSegmentationLib.memory import keep_freed_memory
 from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
 from ICHSegmentationLib.training.commands import add_commands as add_training_commands
@@ -50,6 +51,7 @@ def script() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows another, and stops nothing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    keep_freed_memory()
     sys.exit(main())
 
 

@@ -42,6 +42,7 @@ import numpy as np
 
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.geometry import Volume
+from ICHSegmentationLib.memory import give_back_freed_memory, keep_freed_memory
 from ICHSegmentationLib.staging import Staging
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; torch reads this at its first large allocation
@@ -182,6 +183,7 @@ def serve(requests: BinaryIO, messages: Messages, staging: Staging, starters_fol
             answer(request, ensembles, messages, staging)
         finally:
             forget_scan(request, starters_folder)
+            give_back_freed_memory()
 
 
 def forget_scan(request: dict[str, Any], starters_folder: Path | None) -> None:
@@ -234,6 +236,7 @@ def end_with_its_starter(leave: Callable[[], None]) -> BinaryIO:
 
 def main() -> None:
     """Serves standard input and output."""
+    keep_freed_memory()
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no print of a library gets among the messages
     messages, staging = Messages(own), Staging()

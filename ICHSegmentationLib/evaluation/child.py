@@ -27,7 +27,7 @@ from ICHSegmentationLib.baselines.runs import changed
 from ICHSegmentationLib.baselines.system import Budget, System
 from ICHSegmentationLib.errors import ICHError, InputError
 from ICHSegmentationLib.image_files import read_image_file, write_image_file
-from ICHSegmentationLib.memory import peak_memory_mb
+from ICHSegmentationLib.memory import keep_freed_memory, peak_memory_mb
 from ICHSegmentationLib.staging import write_json
 
 CATALOGUE = "ICHSegmentationLib.baselines.system:systems"
@@ -139,6 +139,7 @@ def end_with_parent() -> None:
 
 
 def main() -> int:
+    keep_freed_memory()
     job = Job(**json.loads(Path(sys.argv[1]).read_text()))
     end_with_parent()
     try:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.memory import keep_freed_memory
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.training.pool import simulate_pool
 
@@ -18,6 +19,7 @@ def simulate_share(anatomies: list[Path], pool: Path, numbers: range, seed: int)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked; it ends this one
     torch.set_num_threads(1)
+    keep_freed_memory()
     parent = os.getppid()
     heads = [Anatomy.load(path) for path in anatomies]
     for _ in simulate_pool(heads, pool, numbers, seed):

@@ -21,6 +21,7 @@ import torch
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.inference import segment
+from ICHSegmentationLib.memory import keep_freed_memory
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import IGNORED, Case, CaseParameters, simulate
 from ICHSegmentationLib.simulation.label_maps import load_anatomies
@@ -107,6 +108,7 @@ def summarise(result: dict[str, dict[str, list[float]]]) -> None:
 
 
 def main() -> None:
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("runs/anatomies"))
