@@ -29,6 +29,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python Testing/benchmarks/inference.py
 	$(BIN)/python Testing/benchmarks/kernels.py
 	$(BIN)/python Testing/benchmarks/training.py
+	$(BIN)/python Testing/benchmarks/simulation.py
 
 # nnU-Net v2, for `ich train-system nnunet` and `coarse-fine`
 nnunet: $(VENV)/.installed

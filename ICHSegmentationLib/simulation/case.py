@@ -22,7 +22,7 @@ from ICHSegmentationLib.simulation.scanner import Protocol, scan, thickened, to_
 from ICHSegmentationLib.simulation.surgery import Opening, draw_openings, open_skull
 from ICHSegmentationLib.simulation.tissue import Densities, paint
 
-EDITION = 7  # of the simulator: counted up when a seed draws other cases than before
+EDITION = 8  # of the simulator: counted up when a seed draws other cases than before
 IGNORED = 255  # label of blood that noise and partial volume have hidden: neither bleed nor background
 
 

@@ -27,7 +27,8 @@ class Spot:
 
 
 OVER_BLOOD = "scalp over blood"  # where the blow was: only in heads that bleed under the skull
-OUTSIDE = ("skull", "scalp", OVER_BLOOD)  # kinds that lie outside the cavity
+SCALP = ("scalp", OVER_BLOOD)
+OUTSIDE = ("skull", *SCALP)  # kinds that lie outside the cavity
 
 SPOTS = {
     # kind: (probability, most of them, radius mm, hu, strength)
@@ -127,48 +128,61 @@ def paint_spot(hu: torch.Tensor, head: Head, spot: Spot, bleeds: torch.Tensor) -
 
     `bleeds`: [x, y, z], the subtype of what bleeds, 0 where nothing does.
     """
-    tissue, inside = head.tissue, head.cavity_mm > 0
-    if spot.kind == "choroid":
-        ventricle = (tissue == Tissue.VENTRICLE).nonzero()
-        if len(ventricle) < 100:
-            return
-        back = float(ventricle[:, 1].float().quantile(0.25)) if len(ventricle) < 2**23 else 0.0
-        y = torch.arange(head.size[1], device=head.device)[None, :, None]
-        candidates, allowed = (tissue == Tissue.VENTRICLE) & (y < back), inside
-    elif spot.kind == "pineal":
-        deep = (tissue == Tissue.DEEP_GREY) & (head.midline_mm.abs() < 14)
-        found = deep.nonzero()
-        if len(found) == 0:
-            return
-        y = torch.arange(head.size[1], device=head.device)[None, :, None]
-        candidates = inside & (head.midline_mm.abs() < 2) & ((y - found[:, 1].min()).abs() <= 2)
-        candidates &= (torch.arange(head.size[2], device=head.device) - int(found[:, 2].float().mean())).abs() <= 3
-        allowed = inside
-    elif spot.kind == "basal ganglia":
-        candidates, allowed = tissue == Tissue.DEEP_GREY, inside
-    elif spot.kind == "artery":
-        candidates, allowed = (tissue == Tissue.ARTERY) & inside, inside
-    elif spot.kind == "falx":
-        candidates = inside & (head.midline_mm.abs() < 1.5) & (head.brain_mm < 2) & (head.tentorium_mm > 5)
-        allowed = inside
-    elif spot.kind == "infarct":
-        candidates = is_tissue(tissue, CEREBRUM) & inside
-        allowed = is_tissue(tissue, BRAIN) & inside
-    elif spot.kind == "skull":
-        candidates = is_tissue(tissue, BONE) & (head.tentorium_mm > 10)
-        allowed = is_tissue(tissue, BONE) & ~inside
-    elif spot.kind == "air":
-        candidates = inside & (head.cavity_mm < 8)
-        allowed = inside & (head.cavity_mm < 12)
-    else:
-        if spot.kind == OVER_BLOOD:
-            candidates = ((bleeds == Subtype.SDH) | (bleeds == Subtype.EDH)) & (head.cavity_mm < 6)
-        else:
-            candidates = (tissue == Tissue.SKIN) & (head.cavity_mm > -16)
-        allowed = (tissue != Tissue.CORTICAL_BONE) & ~inside & (head.cavity_mm > -20) & (head.cavity_mm < -4)
-    centre = pick_voxel(candidates, spot.where)
+    candidates = centres_for(spot.kind, head, bleeds)
+    centre = None if candidates is None else pick_voxel(candidates, spot.where)
     if centre is None:
         return
     box, distance = rough_ball(head, centre, spot.radius_mm, spot.roughness, spot.seed)
-    share = ((1 - distance) * 4).clamp(0, 1) * spot.strength * allowed[box]
+    share = ((1 - distance) * 4).clamp(0, 1) * spot.strength * may_hold(spot.kind, head.part(box))
     hu[box] = hu[box] * (1 - share) + spot.hu * share
+
+
+def centres_for(kind: str, head: Head, bleeds: torch.Tensor) -> torch.Tensor | None:
+    """Where the middle of such a spot can be, [x, y, z]; None where this head offers no place."""
+    tissue, inside = head.tissue, head.cavity_mm > 0
+    if kind == "choroid":
+        in_ventricle = tissue == Tissue.VENTRICLE
+        ventricle = in_ventricle.nonzero()
+        if len(ventricle) < 100:
+            return None
+        back = float(ventricle[:, 1].float().quantile(0.25)) if len(ventricle) < 2**23 else 0.0
+        return in_ventricle & (torch.arange(head.size[1], device=head.device)[None, :, None] < back)
+    if kind == "pineal":
+        deep = (tissue == Tissue.DEEP_GREY) & (head.midline_mm.abs() < 14)
+        found = deep.nonzero()
+        if len(found) == 0:
+            return None
+        y = torch.arange(head.size[1], device=head.device)[None, :, None]
+        candidates = inside & (head.midline_mm.abs() < 2) & ((y - found[:, 1].min()).abs() <= 2)
+        middle = int(found[:, 2].float().mean())
+        return candidates & ((torch.arange(head.size[2], device=head.device) - middle).abs() <= 3)
+    if kind == "basal ganglia":
+        return tissue == Tissue.DEEP_GREY
+    if kind == "artery":
+        return (tissue == Tissue.ARTERY) & inside
+    if kind == "falx":
+        return inside & (head.midline_mm.abs() < 1.5) & (head.brain_mm < 2) & (head.tentorium_mm > 5)
+    if kind == "infarct":
+        return is_tissue(tissue, CEREBRUM) & inside
+    if kind == "skull":
+        return is_tissue(tissue, BONE) & (head.tentorium_mm > 10)
+    if kind == "air":
+        return inside & (head.cavity_mm < 8)
+    if kind == OVER_BLOOD:
+        return ((bleeds == Subtype.SDH) | (bleeds == Subtype.EDH)) & (head.cavity_mm < 6)
+    return (tissue == Tissue.SKIN) & (head.cavity_mm > -16)
+
+
+def may_hold(kind: str, part: Head) -> torch.Tensor:
+    """Which voxels of a part of the head such a spot may paint, [x, y, z]."""
+    inside = part.cavity_mm > 0
+    if kind == "infarct":
+        return is_tissue(part.tissue, BRAIN) & inside
+    if kind == "skull":
+        return is_tissue(part.tissue, BONE) & ~inside
+    if kind == "air":
+        return inside & (part.cavity_mm < 12)
+    if kind in SCALP:
+        deep = (part.cavity_mm > -20) & (part.cavity_mm < -4)
+        return (part.tissue != Tissue.CORTICAL_BONE) & ~inside & deep
+    return inside

@@ -9,7 +9,13 @@ import torch
 
 from ICHSegmentationLib.simulation.anatomy import BRAIN, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.fields import blur, resize
-from ICHSegmentationLib.simulation.sampling import as_column, node_voxels, sampled, sampled_labels, sampling_grid
+from ICHSegmentationLib.simulation.sampling import (
+    as_column,
+    node_voxels,
+    sampled_distances,
+    sampled_labels,
+    sampling_grid,
+)
 
 COARSE_MM = 4.0  # displacements are smooth: they are worked out on a grid this coarse
 
@@ -43,13 +49,12 @@ def push_inwards(head: Head, thickness: torch.Tensor) -> torch.Tensor:
 def give_way(head: Head, push: torch.Tensor) -> Head:
     """The head with its content moved by `push` (mm, on the coarse grid); the skull stays."""
     places = node_voxels(head.size, push.shape[1:], head.device) - push / as_column(head.spacing_mm, head.device)
-    grid = sampling_grid(places, head.size, head.size)
-    moved = sampled_labels(head.tissue, grid, beyond="border")
+    moved = sampled_labels(head.tissue, sampling_grid(places, head.size, head.size), beyond="border")
     content = (head.cavity_mm > 0) & is_tissue(
         moved, (*BRAIN, Tissue.CSF, Tissue.VENTRICLE, Tissue.SINUS, Tissue.ARTERY)
     )
     fields = torch.stack([head.brain_mm, head.ventricle_mm, head.midline_mm, head.tentorium_mm])
-    brain, ventricle, midline, tentorium = sampled(fields, grid)
+    brain, ventricle, midline, tentorium = sampled_distances(fields, places, head.size, head.spacing_mm)
     return dataclasses.replace(
         head,
         tissue=torch.where(content, moved, head.tissue),

@@ -11,7 +11,13 @@ import torch
 
 from ICHSegmentationLib.simulation.anatomy import BRAIN, CEREBRUM, STEPS_PER_MM, Anatomy, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.fields import Spacing, blur, resize
-from ICHSegmentationLib.simulation.sampling import as_column, node_voxels, sampled, sampled_labels, sampling_grid
+from ICHSegmentationLib.simulation.sampling import (
+    as_column,
+    node_voxels,
+    sampled_distances,
+    sampled_labels,
+    sampling_grid,
+)
 
 TILTED = 0.05  # of cases: converted without their tilt, which is seen in public data now and then
 STEPPED = 0.04  # sedated or held patients rarely move by as much as is seen between slices
@@ -85,19 +91,23 @@ def pose_head(
     matrix = torch.tensor(pose_matrix(pose), dtype=torch.float32, device=device)
     middle = as_column(np.array(pose.offset_mm) / anatomy.spacing_mm + centre, device)
 
-    def grid_of(place_mm: torch.Tensor) -> torch.Tensor:
-        """The sampling grid for scanner coordinates on the nodes of the warp, [3, x, y, z]."""
+    stored = torch.from_numpy(anatomy.distances).to(device).float().div_(STEPS_PER_MM)
+    labels = torch.from_numpy(anatomy.tissue).to(device)
+
+    def posed(place_mm: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Distances [5, x, y, z] and tissue for scanner coordinates on the nodes of the warp, [3, x, y, z]."""
         places = torch.einsum("ij,jxyz->ixyz", matrix, place_mm) + displacement
-        return sampling_grid(places / anatomy.spacing_mm + middle, size, source_size)
+        places = places / anatomy.spacing_mm + middle
+        tissue = sampled_labels(labels, sampling_grid(places, size, source_size), beyond="zeros")
+        return sampled_distances(stored, places, size, spacing_mm), tissue
 
     from_middle = node_voxels(size, displacement.shape[1:], device) - as_column((np.array(size) - 1) / 2, device)
     place_mm = from_middle * as_column(spacing_mm, device)
-    grid = grid_of(place_mm)
+    distances, tissue = posed(place_mm)
     if pose.step is not None:
-        above = int(pose.step.height * (size[2] - 1)) + 1
-        grid[:, :, :, above:] = grid_of(stepped(place_mm, pose.step))[:, :, :, above:]
-    distances = sampled(torch.from_numpy(anatomy.distances).to(device).float() / STEPS_PER_MM, grid)
-    tissue = sampled_labels(torch.from_numpy(anatomy.tissue).to(device), grid, beyond="zeros")
+        above = slice(int(pose.step.height * (size[2] - 1)) + 1, None)
+        for volume, moved in zip((distances, tissue), posed(stepped(place_mm, pose.step)), strict=True):
+            volume[..., above] = moved[..., above]
     cavity, brain_mm, ventricle, midline, tentorium = distances
     head = Head(tissue, cavity, brain_mm, ventricle, midline, tentorium, spacing_mm)
     age(head, pose)
@@ -148,12 +158,12 @@ def age(head: Head, pose: Pose) -> None:
     tissue = head.tissue
     surface = head.brain_mm + pose.brain_growth_mm
     inside = head.cavity_mm > 0
-    tissue[(tissue == Tissue.CSF) & inside & (surface > 0)] = Tissue.CORTEX
-    tissue[is_tissue(tissue, BRAIN) & (surface < 0)] = Tissue.CSF
+    tissue.masked_fill_((tissue == Tissue.CSF) & inside & (surface > 0), Tissue.CORTEX)
+    tissue.masked_fill_(is_tissue(tissue, BRAIN) & (surface < 0), Tissue.CSF)
     wall = head.ventricle_mm + pose.ventricle_growth_mm
     deep = is_tissue(tissue, CEREBRUM)
-    tissue[deep & (wall > 0) & (head.brain_mm > 4)] = Tissue.VENTRICLE
-    tissue[(tissue == Tissue.VENTRICLE) & (wall < 0)] = Tissue.WHITE
+    tissue.masked_fill_(deep & (wall > 0) & (head.brain_mm > 4), Tissue.VENTRICLE)
+    tissue.masked_fill_((tissue == Tissue.VENTRICLE) & (wall < 0), Tissue.WHITE)
     head.brain_mm = surface
     head.growth_mm = pose.brain_growth_mm
     head.ventricle_mm = wall

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from ICHSegmentationLib.simulation.fields import axis_coordinates_mm, blur, filter_axis, length, resize, smooth_noise
 
@@ -48,3 +50,13 @@ def test_coordinates_are_centred_and_in_millimetres() -> None:
     assert y.flatten().tolist() == [-0.5, 0.5]
     assert z.flatten().tolist() == [0.0]
     assert length((x, y, z)).shape == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [((5, 6, 7), (20, 31, 12)), ((40, 41, 42), (10, 9, 8)), ((1, 3, 2), (5, 1, 9)), ((4, 4, 4), (1, 1, 1))],
+)
+def test_resizing_is_the_trilinear_one_of_torch(size: tuple, wanted: tuple) -> None:
+    fields = torch.from_numpy(np.random.default_rng(0).normal(size=(2, *size)).astype(np.float32))
+    theirs = functional.interpolate(fields[None], size=wanted, mode="trilinear", align_corners=True)[0]
+    assert torch.allclose(resize(fields, wanted), theirs, atol=1e-5)
