@@ -34,13 +34,18 @@ CUBE_MM = 2.0  # the network's levels divide into these voxels: at 1.5 mm a head
 SHOWN_MM = 96.0  # of the head, along z, for the comparison of spacings
 
 
-def bleeding_heads(anatomies: list[Anatomy], count: int, seed: int) -> Iterator[CaseParameters]:
-    """Parameters of heads with a visible bleed in their middle."""
+def bleeding_heads(anatomies: list[Anatomy], count: int, seed: int, least_hu: float) -> Iterator[CaseParameters]:
+    """Parameters of heads with a visible bleed in their middle, none of their bleeds less dense than `least_hu`.
+
+    What a turn or another spacing does to an answer is seen on bleeds that are found at all.
+    """
     for number in itertools.count():
         drawn = CaseParameters.draw(np.random.default_rng((seed, number)), len(anatomies))
         pose = dataclasses.replace(drawn.pose, offset_mm=(0.0, 0.0, 0.0))
         drawn = dataclasses.replace(drawn, pose=pose)
-        if drawn.bleeds and seen_ml(simulate(at_spacing(drawn, 1.2, 5.0), anatomies[drawn.anatomy])) >= LEAST_ML:
+        if not drawn.bleeds or any(bleed.blood.hu < least_hu for bleed in drawn.bleeds):
+            continue
+        if seen_ml(simulate(at_spacing(drawn, 1.2, 5.0), anatomies[drawn.anatomy])) >= LEAST_ML:
             yield drawn
             count -= 1
         if count == 0:
@@ -115,6 +120,7 @@ def main() -> None:
     parser.add_argument("--anatomies", type=int, nargs="+", required=True, help="which of the folder, from 0")
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--cases", type=int, default=8)
+    parser.add_argument("--least-hu", type=float, default=60.0, help="of every bleed of a head (36 to 84 are drawn)")
     parser.add_argument("--poses", type=int, default=24, help="the first so many of the 24")
     parser.add_argument("--rotations", type=int, default=10)
     parser.add_argument("--seed", type=int, default=11)
@@ -125,7 +131,7 @@ def main() -> None:
     anatomies = load_anatomies(options.label_maps, options.cache, options.anatomies)
     result: dict[str, dict[str, list[float]]] = {"spacing": {}, "poses": {}, "rotations": {}}
     with torch.inference_mode():
-        for done, drawn in enumerate(bleeding_heads(anatomies, options.cases, options.seed)):
+        for done, drawn in enumerate(bleeding_heads(anatomies, options.cases, options.seed, options.least_hu)):
             print(f"head {done + 1} of {options.cases}", flush=True)
             anatomy = anatomies[drawn.anatomy]
             for in_plane, thick in SPACINGS_MM:
