@@ -36,7 +36,7 @@ nnunet: $(VENV)/.installed
 	sh setup/nnunet.sh $(VENV)
 
 # the papers' six systems, small and on simulated heads, in one table; then turned in three planes (training takes
-# about 35 minutes of one processor, turning more than an hour; what was stopped while training goes on)
+# about 45 minutes of one processor, turning about 40; what was stopped while training goes on)
 compare: $(VENV)/.installed-dev nnunet
 	$(BIN)/ich compare --simulate --out runs/compare --steps 600 --networks 1 --device cpu \
 		--settings Resources/comparison/small_settings.json

@@ -63,10 +63,10 @@ def entrants_of(options: argparse.Namespace) -> list[Entrant]:
     Raises:
         InputError: a name or the settings file is unknown or wrong.
     """
-    from ICHSegmentationLib.evaluation.child import CATALOGUE, find_system, load_catalogue
+    from ICHSegmentationLib.evaluation.child import find_system, load_catalogue
     from ICHSegmentationLib.evaluation.comparison import Entrant
 
-    catalogue = options.catalogue or CATALOGUE
+    catalogue = catalogue_of(options)
     known = list(load_catalogue(catalogue))
     names = known if options.systems == "all" else options.systems.split(",")
     settings = settings_of(options.settings, known)
@@ -80,6 +80,13 @@ def entrants_of(options: argparse.Namespace) -> list[Entrant]:
             raise InputError(f"there is no run {run}; --runs wants a folder with one for each of {', '.join(names)}.")
         entrants.append(Entrant(name, name, settings.get(name, {}), run, catalogue))
     return entrants
+
+
+def catalogue_of(options: argparse.Namespace) -> str:
+    """The MODULE:FUNCTION that was named, or the papers' systems."""
+    from ICHSegmentationLib.evaluation.child import CATALOGUE
+
+    return options.catalogue or CATALOGUE
 
 
 def settings_of(path: Path | None, known: list[str]) -> dict[str, dict[str, Any]]:

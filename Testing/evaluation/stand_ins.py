@@ -15,11 +15,14 @@ from ICHSegmentationLib.baselines.runs import USED, Shares
 from ICHSegmentationLib.baselines.system import Budget, System
 from ICHSegmentationLib.data.nnunet import LabelledScan, read_raw
 from ICHSegmentationLib.errors import InputError, StoppedError
+from ICHSegmentationLib.evaluation.experiments.variants import SYSTEM
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.staging import write_json
+from ICHSegmentationLib.unet import PRESETS, UNetConfig
 from ICHSegmentationLib.volume import as_volume
 
 CATALOGUE = "stand_ins:systems"
+VARIED_CATALOGUE = "stand_ins:varied_systems"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Settings:
     fails: bool = False
     refuses: bool = False
     stops_after_minutes: float | None = None  # as its clock tells them, in its first sitting
+    network: UNetConfig = PRESETS["melba2024"]  # for the experiments that vary it; it changes nothing
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class StandIn:
 
 def systems() -> dict[str, System]:
     return {system.name: system for system in (StandIn("everywhere", Threshold), StandIn("upper", UpperHalf))}
+
+
+def varied_systems() -> dict[str, System]:
+    return {SYSTEM: StandIn(SYSTEM, Threshold)}
 
 
 def scan_with_ball(

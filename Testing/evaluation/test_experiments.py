@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import head_with_ball
-from stand_ins import CATALOGUE, Settings, Threshold, UpperHalf, scan_with_ball
+from stand_ins import CATALOGUE, VARIED_CATALOGUE, Settings, Threshold, UpperHalf, scan_with_ball
 
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import SIMULATED, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.child import CATALOGUE as PAPERS
 from ICHSegmentationLib.evaluation.comparison import Standing
 from ICHSegmentationLib.evaluation.evaluate import evaluate_case, summary_of
 from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, head_mask, reliability
@@ -274,9 +275,19 @@ def test_variants_change_the_network_and_keep_the_rest() -> None:
 
 def test_variants_take_their_part_of_settings_that_are_for_several_systems(tmp_path: Path) -> None:
     write_json(tmp_path / "s.json", {"scan-e3nn": {"subset": 1}, "so3-steerable": {"training": {"learning_rate": 1}}})
-    network, settings = steerable_settings(argparse.Namespace(settings=tmp_path / "s.json", catalogue=None))
+    network, settings = steerable_settings(tmp_path / "s.json", PAPERS)
     assert settings == {"training": {"learning_rate": 1}}
     assert network["irreps_levels"][0] == "8x0e+4x1e+2x2e"
+
+
+@pytest.mark.parametrize(("name", "variants"), [("irreps", len(RATIOS)), ("kernel", 1)])
+def test_variants_are_trained_from_the_catalogue_that_was_named(
+    raw: Path, tmp_path: Path, name: str, variants: int
+) -> None:
+    more = ["--factors", "1", "--widths", "4"] if name == "kernel" else []
+    data = ["--data", str(raw), "--catalogue", VARIED_CATALOGUE, "--steps", "1", "--device", "cpu"]
+    assert main(["experiment", name, *data, *more, "--out", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").glob("*/run/trainings.jsonl"))) == variants  # which stand-ins write
 
 
 def test_kernels_of_one_width_make_a_line_of_the_figure() -> None:

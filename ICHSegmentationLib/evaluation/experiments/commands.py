@@ -14,6 +14,7 @@ from ICHSegmentationLib.evaluation.options import (
     add_data,
     add_training,
     budget_of,
+    catalogue_of,
     data_in_words,
     data_of,
     entrants_of,
@@ -215,25 +216,26 @@ def run_cases(options: argparse.Namespace, staging: Staging) -> None:
 def run_kernel(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.evaluation.experiments.variants import kernel_figure, kernel_variants
 
-    network, settings = steerable_settings(options)
-    entrants = kernel_variants(network, settings, options.factors, options.widths)
+    catalogue = catalogue_of(options)
+    network, settings = steerable_settings(options.settings, catalogue)
+    entrants = kernel_variants(network, settings, options.factors, options.widths, catalogue)
     run_variants(options, "kernel", entrants, kernel_figure)
 
 
 def run_irreps(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.evaluation.experiments.variants import irreps_variants, variants_figure
 
-    network, settings = steerable_settings(options)
-    run_variants(options, "irreps", irreps_variants(network, settings), variants_figure)
+    catalogue = catalogue_of(options)
+    network, settings = steerable_settings(options.settings, catalogue)
+    run_variants(options, "irreps", irreps_variants(network, settings, catalogue), variants_figure)
 
 
-def steerable_settings(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The network that is varied, and what of its system's settings differs already."""
-    from ICHSegmentationLib.evaluation.child import CATALOGUE, find_system, load_catalogue
+def steerable_settings(path: Path | None, catalogue: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The network that is varied, and what a settings file changes of its system's settings already."""
+    from ICHSegmentationLib.evaluation.child import find_system, load_catalogue
     from ICHSegmentationLib.evaluation.experiments.variants import SYSTEM
 
-    catalogue = options.catalogue or CATALOGUE
-    settings = settings_of(options.settings, list(load_catalogue(catalogue))).get(SYSTEM, {})
+    settings = settings_of(path, list(load_catalogue(catalogue))).get(SYSTEM, {})
     system: Any = find_system(catalogue, SYSTEM, settings)
     return dataclasses.asdict(system.settings.network), settings
 

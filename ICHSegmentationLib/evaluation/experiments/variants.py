@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from ICHSegmentationLib.baselines.runs import merged
 from ICHSegmentationLib.errors import InputError, require_at_least
+from ICHSegmentationLib.evaluation.child import CATALOGUE
 from ICHSegmentationLib.evaluation.comparison import Entrant, Standing
 from ICHSegmentationLib.evaluation.figures import dice_against
 from ICHSegmentationLib.unet import doubled
@@ -26,20 +27,27 @@ RATIOS = {  # the paper's, of 30 channels at the top
 }
 
 
-def irreps_variants(network: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Entrant]:
+def irreps_variants(
+    network: Mapping[str, Any], settings: Mapping[str, Any], catalogue: str = CATALOGUE
+) -> list[Entrant]:
     """One entrant for each of the paper's ratios.
 
     Args:
         network: the system's own network configuration, as JSON values.
         settings: what else differs from the system's own settings.
+        catalogue: MODULE:FUNCTION that gives the system.
     """
     levels = len(network["irreps_levels"])
     changes = {label: {"irreps_levels": list(doubled(irreps, levels))} for label, irreps in RATIOS.items()}
-    return [variant(f"irreps-{label}", change, settings) for label, change in changes.items()]
+    return [variant(f"irreps-{label}", change, settings, catalogue) for label, change in changes.items()]
 
 
 def kernel_variants(
-    network: Mapping[str, Any], settings: Mapping[str, Any], factors: Sequence[float], widths: Sequence[int]
+    network: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    factors: Sequence[float],
+    widths: Sequence[int],
+    catalogue: str = CATALOGUE,
 ) -> list[Entrant]:
     """One entrant for each factor of all kernel diameters, at each multiple of the narrowest width (1x0e+...).
 
@@ -48,6 +56,7 @@ def kernel_variants(
         settings: what else differs from the system's own settings.
         factors: of the kernel diameters.
         widths: 4 gives 4x0e+2x1e+1x2e at the top.
+        catalogue: MODULE:FUNCTION that gives the system.
 
     Raises:
         InputError: a factor is not above 0, or a width less than 1.
@@ -64,12 +73,12 @@ def kernel_variants(
                 "irreps_levels": list(doubled(top, levels)),
                 "diameters_mm": [factor * diameter for diameter in diameters],
             }
-            entrants.append(variant(f"width-{width}-kernel-{factor * diameters[0]:g}mm", change, settings))
+            entrants.append(variant(f"width-{width}-kernel-{factor * diameters[0]:g}mm", change, settings, catalogue))
     return entrants
 
 
-def variant(label: str, network: dict[str, Any], settings: Mapping[str, Any]) -> Entrant:
-    return Entrant(label, SYSTEM, merged(dict(settings), {"network": network}))
+def variant(label: str, network: dict[str, Any], settings: Mapping[str, Any], catalogue: str) -> Entrant:
+    return Entrant(label, SYSTEM, merged(dict(settings), {"network": network}), catalogue=catalogue)
 
 
 def kernel_figure(standings: Sequence[Standing], title: str) -> Figure:
