@@ -37,7 +37,10 @@ def bounding_box(mask: torch.Tensor) -> Box:
 
 
 def resize(field: torch.Tensor, size: Size) -> torch.Tensor:
-    """Trilinear resize of [..., x, y, z], corner to corner: axis by axis, in a third of the time of torch's own."""
+    """Trilinear resize of [..., x, y, z], corner to corner: axis by axis, in a third of the time of torch's own.
+
+    Along z a product with few columns, as `resize_axis` would have to pick single voxels there.
+    """
     x, y, z = size
     before, share = between(z, field.shape[-1], field.device)
     weights = torch.zeros(field.shape[-1] + 1, z, device=field.device)

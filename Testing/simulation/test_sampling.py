@@ -28,7 +28,7 @@ def test_distances_looked_up_at_few_places_are_those_of_every_voxel() -> None:
     assert float(wrong_mm.max()) < 1.0  # at the ball's middle, where distances have a kink
 
 
-def test_a_grid_finer_than_its_source_is_sampled_no_finer_than_it_has_voxels() -> None:
+def test_on_a_grid_that_is_coarse_itself_distances_are_looked_up_at_every_voxel() -> None:
     places = node_voxels(SIZE, (2, 2, 2), torch.device("cpu"))
     volume = distance_to_a_ball()
     assert torch.allclose(sampled_distances(volume, places, SIZE, (5.0, 5.0, 5.0)), volume, atol=1e-3)
