@@ -20,7 +20,8 @@ from ICHSegmentationLib.errors import InputError, require_at_least
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
-from ICHSegmentationLib.training.checkpoint import Run, System
+from ICHSegmentationLib.layers import MEASURED, measured_norms
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
 from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
 from ICHSegmentationLib.training.patches import Batch, draw_patches
@@ -31,6 +32,7 @@ from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 logger = logging.getLogger(__name__)
 
 CASES = "cases.json"
+MEASURED_BATCHES = 64  # from which fixed norms take their statistics
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,10 @@ def chosen_config(preset: str, file: Path | None) -> TrainingConfig:
     if file is None:
         return config
     try:
-        return TrainingConfig.from_json({**config.to_json(), **json.loads(file.read_text())})
-    except (OSError, ValueError, TypeError) as error:
+        changes = json.loads(file.read_text())
+        network = {**dataclasses.asdict(config.network), **changes.get("network", {})}
+        return TrainingConfig.from_json({**config.to_json(), **changes, "network": network})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is no training configuration: {error}.") from None
 
 
@@ -172,7 +176,7 @@ def train(
         sitting.on_save()
 
     telling = dataclasses.replace(sitting, on_save=on_save)
-    system = equivariant_system(config, cases, device, start)
+    system = equivariant_system(config, cases, device, start, (out / CHECKPOINT).exists())
     return train_system(system, config.loop(), config.to_json(), out, telling)
 
 
@@ -193,12 +197,17 @@ def equivariant_system(
     cases: TrainingCases,
     device: torch.device,
     start: Mapping[str, torch.Tensor] | None = None,
+    resumed: bool = False,
 ) -> System:
-    """The member's network, what it sees and what it is asked to minimise."""
+    """The member's network, what it sees and what it is asked to minimise.
+
+    Fixed norms that `start` does not hold are measured on the first batches, unless a checkpoint will bring them.
+    """
     torch.manual_seed(config.seed * 1000 + config.member)
     network = EquivariantUNet(config.network)
+    unmeasured = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[2] in MEASURED}
     if start is not None:
-        network.load_state_dict(start)
+        network.load_state_dict({**unmeasured, **start})
     network.to(device)
     loss_of = LOSSES[config.loss]
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
@@ -217,6 +226,11 @@ def equivariant_system(
         with torch.autocast(device.type, enabled=False):
             logits = bleed_logit(network(batch.channels.to(dtype), batch.spacing_mm).float())
             return loss_of(logits, batch.bleed, batch.counted)
+
+    if not resumed and unmeasured and not unmeasured.keys() <= set(start or ()):
+        with torch.no_grad(), measured_norms(network):
+            for number in range(MEASURED_BATCHES):
+                loss(batch(number))
 
     system = System(
         network=network,
