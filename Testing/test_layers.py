@@ -99,7 +99,8 @@ def test_a_fixed_norm_that_saw_nothing_is_as_it_was() -> None:
     fixed = FixedNorm(IRREPS, 1e-5)
     with measured_norms(fixed):
         pass
-    assert (fixed.fixed_variance == 1).all() and (fixed.fixed_mean == 0).all()
+    assert (fixed.fixed_variance == 1).all()
+    assert (fixed.fixed_mean == 0).all()
 
 
 def test_the_mean_norm_variant_divides_vectors_by_their_mean_norm() -> None:

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.errors import InputError, require_at_least
+from ICHSegmentationLib.layers import MEASURED, measured_norms
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
-from ICHSegmentationLib.layers import MEASURED, measured_norms
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
 from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
