@@ -55,13 +55,15 @@ def convolve(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = 
     return from_stack(stack)
 
 
-def convolve_in_parts(x: torch.Tensor, kernel: torch.Tensor, waist: Waist) -> torch.Tensor:
+def convolve_in_parts(
+    x: torch.Tensor, kernel: torch.Tensor, waist: Waist, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """The same as `convolve`, without the outer slices' taps that are 0.
 
     A kernel that is integrated over coarse voxels is almost a ball, whose box is half empty.
     """
     centre_x, centre_y, centre = (taps // 2 for taps in kernel.shape[2:])
-    near = convolve(x, kernel.narrow(4, centre - waist.middle, 2 * waist.middle + 1))
+    near = convolve(x, kernel.narrow(4, centre - waist.middle, 2 * waist.middle + 1), bias)
     if x.shape[-1] <= waist.middle + 1:
         return near
     reach_x, reach_y = waist.reach

@@ -198,6 +198,9 @@ class ConvolutionBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
+        if isinstance(self.norm, FixedNorm) and not self.norm.is_measuring:
+            scale, shift = self.norm.fixed_scale_and_shift()
+            return self.gate(self.convolution(x, spacing_mm, (scale.flatten(), shift.flatten())))
         return self.gate(self.norm(self.convolution(x, spacing_mm)))
 
     @torch.no_grad()
