@@ -20,7 +20,7 @@ from ICHSegmentationLib.errors import InputError, require_at_least
 from ICHSegmentationLib.layers import MEASURED, measured_norms
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
-from ICHSegmentationLib.training.cases import TrainingCases
+from ICHSegmentationLib.training.cases import BATCHES_PER_NEW_CASE, TrainingCases
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
 from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
@@ -32,7 +32,7 @@ from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 logger = logging.getLogger(__name__)
 
 CASES = "cases.json"
-MEASURED_BATCHES = 64  # from which fixed norms take their statistics
+MEASURED_BATCHES = 100  # from which fixed norms take their statistics
 
 
 @dataclass(frozen=True)
@@ -212,15 +212,6 @@ def equivariant_system(
     loss_of = LOSSES[config.loss]
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 
-    def batch(number: int) -> Batch:
-        rng = np.random.default_rng((config.seed, config.member, number))
-        if cases.hard is not None and rng.random() < config.hard_share:
-            case, centres = cases.drawn_hard(rng)
-        else:
-            case, centres = cases.drawn(number, rng), ()
-        patch_size = config.patch_sizes[int(rng.integers(len(config.patch_sizes)))]
-        return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device, centres)
-
     def loss(batch: Batch) -> torch.Tensor:
         # no autocast: the network computes in the type of its input, its kernels and statistics in float32
         with torch.autocast(device.type, enabled=False):
@@ -228,14 +219,12 @@ def equivariant_system(
             return loss_of(logits, batch.bleed, batch.counted)
 
     if not resumed and unmeasured and not unmeasured.keys() <= set(start or ()):
-        with torch.no_grad(), measured_norms(network):
-            for number in range(MEASURED_BATCHES):
-                loss(batch(number))
+        measure_norms(network, config, cases, device)
 
     system = System(
         network=network,
         optimizer=torch.optim.Adam(network.parameters(), config.learning_rate),
-        batch=batch,
+        batch=lambda number: drawn_batch(number, config, cases, device),
         loss=loss,
         learning_rate=config.learning_rate_at,
         average=WeightAverage(network, config.average_epsilon),
@@ -244,6 +233,30 @@ def equivariant_system(
         seen = LateValidation(config, cases, device)
         system.validate, system.picture = seen.score, seen.picture
     return system
+
+
+def drawn_batch(number: int, config: TrainingConfig, cases: TrainingCases, device: torch.device) -> Batch:
+    """What the training step of that number sees."""
+    rng = np.random.default_rng((config.seed, config.member, number))
+    if cases.hard is not None and rng.random() < config.hard_share:
+        case, centres = cases.drawn_hard(rng)
+    else:
+        case, centres = cases.drawn(number, rng), ()
+    patch_size = config.patch_sizes[int(rng.integers(len(config.patch_sizes)))]
+    return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device, centres)
+
+
+@torch.no_grad()
+def measure_norms(network: EquivariantUNet, config: TrainingConfig, cases: TrainingCases, device: torch.device) -> None:
+    """Sets the fixed norms of a network to what it sees in batches of a training.
+
+    In many cases: of a pool that is being simulated, those of the first few hundred steps are waited for. Eight heads
+    were too few: what was measured on them left the network sure of hardly any bleed on others.
+    """
+    with measured_norms(network):
+        for number in range(MEASURED_BATCHES):
+            batch = drawn_batch(number * BATCHES_PER_NEW_CASE, config, cases, device)
+            network(batch.channels, batch.spacing_mm)
 
 
 class LateValidation:
