@@ -145,8 +145,9 @@ class FixedNorm(Norm):
     """Takes mean and variance as they were once measured over training patches, and never after.
 
     So the answer at a voxel depends on what lies within the network's reach and on nothing else: not on the field
-    of view, not on the tiles. For CT, whose values mean the same in every scan. Before `measured_norms` mean and
-    variance are 0 and 1.
+    of view, not on the tiles. For CT, whose values mean the same in every scan. The network must be trained on
+    stacks as deep as those it will see: in a deeper one features sum over more slices, and nothing takes that back.
+    Before `measured_norms` mean and variance are 0 and 1.
     """
 
     fixed_mean: torch.Tensor

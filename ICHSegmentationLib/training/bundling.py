@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import torch
 
 from ICHSegmentationLib.ensemble import BundleInfo, save_bundle
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.training.fixing import with_fixed_norms
 from ICHSegmentationLib.training.sources import Source, sources_of
 from ICHSegmentationLib.unet import PRESETS
 from ICHSegmentationLib.windowing import WINDOWS_HU
@@ -27,24 +25,17 @@ def bundle_runs(
     threshold: float,
     trained_on: str,
     average: bool = False,
-    norms_from: Sequence[Path] = (),
 ) -> str:
     """Writes a bundle of the kept weights of runs, and of all members of other bundles; returns its SHA-256.
 
-    With `average` it has one member, the mean of them all; see `averaged`. With `norms_from`, folders of cases, the
-    members' instance norms are measured on these and fixed; see `fixing.with_fixed_norms`.
+    With `average` it has one member, the mean of them all; see `averaged`.
 
     Raises:
-        InputError: a folder is neither, their networks differ, their norms cannot be fixed, or the threshold is no
-            probability.
+        InputError: a folder is neither, their networks differ, or the threshold is no probability.
     """
     if not 0 < threshold < 1:
         raise InputError(f"the threshold must lie between 0 and 1; found {threshold}.")
     sources = [source for folder in folders for source in sources_of(folder)]
-    if norms_from:
-        sources = [
-            with_fixed_norms(source, norms_from) if source.network.norm == "instance" else source for source in sources
-        ]
     members = [averaged(sources)] if average else sources
     told = {"data": trained_on, "members": [source.recipe for source in members]}
     info = bundle_info(members, name, version, threshold, told)
@@ -76,6 +67,5 @@ def bundle_info(
     """What the manifest of an ensemble of such networks says; see `require_one_network`."""
     require_one_network(sources)
     network = sources[0].network
-    as_trained = dataclasses.replace(network, norm="instance")  # fixed afterwards or before, the preset is the same
-    preset = next((key for key, value in PRESETS.items() if value == as_trained), "custom")
+    preset = next((key for key, value in PRESETS.items() if value == network), "custom")
     return BundleInfo(name, version, preset, network, threshold, WINDOWS_HU, training, LICENCE)

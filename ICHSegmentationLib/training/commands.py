@@ -88,13 +88,6 @@ def add_commands(commands: Any) -> None:
     bundle.add_argument(
         "--average", action="store_true", help="one member, the mean of all their weights: for runs of one line"
     )
-    bundle.add_argument(
-        "--fix-norms",
-        type=Path,
-        metavar="CASES",
-        help="measure the members' instance norms on the cases of this folder (`ich simulate`, or pool of an import) "
-        "and fix them: what else is in view then changes nothing",
-    )
     bundle.add_argument("--trained-on", required=True, help="the training data, in words, for the manifest")
     bundle.set_defaults(command=run_bundle)
 
@@ -327,7 +320,6 @@ def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
             options.threshold,
             options.trained_on,
             options.average,
-            () if options.fix_norms is None else cases_in(options.fix_norms),
         )
     manifest = read_manifest(options.out)
     count = len(manifest.files)

@@ -201,7 +201,7 @@ def equivariant_system(
 ) -> System:
     """The member's network, what it sees and what it is asked to minimise.
 
-    Fixed norms that `start` does not hold are measured on the first batches, unless a checkpoint will bring them.
+    Fixed norms that `start` does not hold are measured on batches to come, unless a checkpoint will bring them.
     """
     torch.manual_seed(config.seed * 1000 + config.member)
     network = EquivariantUNet(config.network)

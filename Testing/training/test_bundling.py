@@ -15,9 +15,8 @@ from ICHSegmentationLib.ensemble import load_bundle
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.training.bundling import bundle_runs
 from ICHSegmentationLib.training.cases import TrainingCases
-from ICHSegmentationLib.training.fixing import with_fixed_norms
 from ICHSegmentationLib.training.loop import LoopConfig, train_system
-from ICHSegmentationLib.training.sources import source_for, sources_of
+from ICHSegmentationLib.training.sources import source_for
 from ICHSegmentationLib.training.train import TrainingConfig, train
 
 CONFIG = TrainingConfig(SMALL, steps=2, learning_rate=1e-2, patch_sizes=((16, 16, 4),), subset=1.0)
@@ -48,35 +47,6 @@ def test_an_earlier_bundle_gives_its_members_and_their_recipes(cases: TrainingCa
     for name, value in first.members[0].state_dict().items():
         assert torch.equal(value, second.members[0].state_dict()[name]), name
     assert [recipe["member"] for recipe in second.info.training["members"]] == [0, 1]
-
-
-def test_instance_norms_are_fixed_by_what_the_members_see_in_patches_of_their_recipe(
-    cases: TrainingCases, tmp_path: Path
-) -> None:
-    train(CONFIG, cases, tmp_path / "run")
-    for name in ("bundle", "again"):
-        bundle_runs([tmp_path / "run"], tmp_path / name, "fixed", "1", 0.4, "three balls", norms_from=cases.training)
-    ensemble = load_bundle(tmp_path / "bundle")
-    assert ensemble.info.network == dataclasses.replace(SMALL, norm="fixed")
-    assert ensemble.info.training["members"][0]["norms_measured_on"]["cases"] == len(cases.training)
-    fixed, (run,) = ensemble.members[0].state_dict(), sources_of(tmp_path / "run")
-    assert not (fixed["encoder.0.0.norm.fixed_variance"] == 1).any()
-    for name, value in run.weights.items():
-        assert torch.allclose(fixed[name], value, rtol=1e-3, atol=1e-6), name
-    for name, value in load_bundle(tmp_path / "again").members[0].state_dict().items():
-        assert torch.equal(fixed[name], value), name
-
-
-def test_norms_that_are_fixed_already_or_of_an_unknown_recipe_are_not_measured(
-    cases: TrainingCases, tmp_path: Path, small_bundle: Path
-) -> None:
-    (unknown, _) = sources_of(small_bundle)
-    with pytest.raises(InputError, match="does not say how it was trained"):
-        with_fixed_norms(unknown, cases.training)
-    train(CONFIG, cases, tmp_path / "run")
-    fixed = with_fixed_norms(sources_of(tmp_path / "run")[0], cases.training)
-    with pytest.raises(InputError, match="fixed already"):
-        with_fixed_norms(fixed, cases.training)
 
 
 def test_the_average_of_runs_is_one_member_with_the_mean_of_their_weights(cases: TrainingCases, tmp_path: Path) -> None:
