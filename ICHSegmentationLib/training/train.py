@@ -250,7 +250,7 @@ def drawn_batch(number: int, config: TrainingConfig, cases: TrainingCases, devic
 def measure_norms(network: EquivariantUNet, config: TrainingConfig, cases: TrainingCases, device: torch.device) -> None:
     """Sets the fixed norms of a network to what it sees in batches of a training.
 
-    In many cases: of a pool that is being simulated, those of the first few hundred steps are waited for. Eight heads
+    In many cases: of a pool that is being simulated, those of the first few hundred steps are waited for. Ten heads
     were too few: what was measured on them left the network sure of hardly any bleed on others.
     """
     with measured_norms(network):
