@@ -323,11 +323,22 @@ class VoxelConvolution(nn.Module):
         kernel = ContractKernel.apply(size, self.paths, self.uncoupled, self_connection, *weights, *bases)
         return kernel.view(*size[:2], *box)
 
-    def forward(self, x: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
-        """x [batch, irreps_in.dim, x, y, z] at `spacing_mm` -> [batch, irreps_out.dim, x, y, z], zero-padded."""
-        kernel = self.kernel(spacing_mm).to(x.dtype)
+    def forward(
+        self,
+        x: torch.Tensor,
+        spacing_mm: Spacing,
+        scale_and_shift: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """x [batch, irreps_in.dim, x, y, z] at `spacing_mm` -> [batch, irreps_out.dim, x, y, z], zero-padded.
+
+        With a scale and a shift, each [irreps_out.dim], that of the answer: in the kernel they cost next to nothing.
+        """
+        kernel, bias = self.kernel(spacing_mm), None
+        if scale_and_shift is not None:
+            kernel, bias = kernel * scale_and_shift[0][:, None, None, None, None], scale_and_shift[1].to(x.dtype)
+        kernel = kernel.to(x.dtype)
         waist = kernel_waist(rounded_spacing(spacing_mm), self.shape)
-        return convolve(x, kernel) if waist is None else convolve_in_parts(x, kernel, waist)
+        return convolve(x, kernel, bias) if waist is None else convolve_in_parts(x, kernel, waist, bias)
 
     def multiply_adds_per_voxel(self, spacing_mm: Spacing) -> int:
         box = kernel_box(rounded_spacing(spacing_mm), self.shape)

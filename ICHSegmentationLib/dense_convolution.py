@@ -25,36 +25,45 @@ class DenseConvolution(nn.Module):
     """An ordinary convolution with a fixed kernel; a spacing it is called with is that of the kernel."""
 
     weight: torch.Tensor
+    bias: torch.Tensor | None
 
-    def __init__(self, kernel: torch.Tensor) -> None:
+    def __init__(self, kernel: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("weight", kernel)
+        self.register_buffer("bias", bias)
 
     def forward(self, x: torch.Tensor, spacing_mm: tuple[float, float, float] | None = None) -> torch.Tensor:
-        return convolve(x, self.weight)
+        return convolve(x, self.weight, self.bias)
+
+    def followed_by(self, scale: torch.Tensor, shift: torch.Tensor) -> DenseConvolution:
+        """The convolution whose answer is this one's times `scale` plus `shift`, each [out] (it must have no bias)."""
+        assert self.bias is None
+        return DenseConvolution(self.weight * scale[:, None, None, None, None], shift)
 
 
-def convolve(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+def convolve(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Zero-padded convolution of [batch, in, x, y, z] with [out, in, x, y, z]; 2D where the kernel is one slice."""
     kernel = within_reach(kernel, x.shape[2:])
     *padding, padding_z = (taps // 2 for taps in kernel.shape[2:])
     if kernel.shape[-1] == 1:
-        planes = nn.functional.conv2d(as_planes(x), kernel[..., 0], padding=padding)
+        planes = nn.functional.conv2d(as_planes(x), kernel[..., 0], bias, padding=padding)
         return from_planes(planes, x.shape[0])
     if torch.is_grad_enabled() and (is_bfloat16_on_cpu(x) or is_small(x) or is_wide_on_cpu(x, kernel)):
-        planes = nn.functional.conv2d(*slices_as_channels(x, kernel, range(kernel.shape[-1])), padding=padding)
+        planes = nn.functional.conv2d(*slices_as_channels(x, kernel, range(kernel.shape[-1])), bias, padding=padding)
         return from_planes(planes, x.shape[0])
-    stack = nn.functional.conv3d(as_stack(x), kernel.permute(0, 1, 4, 2, 3), padding=[padding_z, *padding])
+    stack = nn.functional.conv3d(as_stack(x), kernel.permute(0, 1, 4, 2, 3), bias, padding=[padding_z, *padding])
     return from_stack(stack)
 
 
-def convolve_in_parts(x: torch.Tensor, kernel: torch.Tensor, waist: Waist) -> torch.Tensor:
+def convolve_in_parts(
+    x: torch.Tensor, kernel: torch.Tensor, waist: Waist, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """The same as `convolve`, without the outer slices' taps that are 0.
 
     A kernel that is integrated over coarse voxels is almost a ball, whose box is half empty.
     """
     centre_x, centre_y, centre = (taps // 2 for taps in kernel.shape[2:])
-    near = convolve(x, kernel.narrow(4, centre - waist.middle, 2 * waist.middle + 1))
+    near = convolve(x, kernel.narrow(4, centre - waist.middle, 2 * waist.middle + 1), bias)
     if x.shape[-1] <= waist.middle + 1:
         return near
     reach_x, reach_y = waist.reach

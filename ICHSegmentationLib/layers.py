@@ -7,7 +7,8 @@ they are a batch of channels-last images, to any other a channels-last volume, b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -82,13 +83,13 @@ class ChannelMoments(torch.autograd.Function):
         return torch.addcmul(grad_mean.to(x.dtype) / voxels, x, grad_square.to(x.dtype) * (2 / voxels))
 
 
-class InstanceNorm(nn.Module):
-    """Normalises each feature over the volume: scalars to mean 0 and variance 1, l > 0 by its size.
+class Norm(nn.Module):
+    """Normalises each feature: scalars to mean 0 and variance 1, l > 0 by its size; then a learned weight a feature.
 
-    As e3nn's `BatchNorm(instance=True)`: only even scalars are centred and get a bias; a learned weight a feature.
-    The size of an l > 0 feature is the root of its mean square (e3nn), or with `mean_norm` the mean of its norm
-    (Diaz et al. 2024, section 2.3). `eps` is added to the variance; a large one spares an almost constant patch
-    from being blown up.
+    As e3nn's `BatchNorm`: only even scalars are centred and get a bias. The size of an l > 0 feature is the root of
+    its mean square (e3nn), or with `mean_norm` the mean of its norm (Diaz et al. 2024, section 2.3). `eps` is added
+    to the variance; a large one spares an almost constant patch from being blown up. Over what mean and variance
+    are taken is for the classes below to say.
     """
 
     feature: torch.Tensor
@@ -115,19 +116,95 @@ class InstanceNorm(nn.Module):
         degree = torch.tensor([ir.l for mul, ir in self.irreps for _ in range(mul)])
         self.register_buffer("tensors", (degree > 0)[:, None, None, None], persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, irreps.dim, x, y, z] -> the same shape. Overwrites x where no gradient is wanted."""
-        mean, square = ChannelMoments.apply(x)  # [batch, irreps.dim, 1, 1, 1]
+    def statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Over each volume, the channels' means [batch, irreps.dim, 1, 1, 1] (0 where none is taken off) and the
+        features' variances [batch, irreps.num_irreps, 1, 1, 1]."""
+        mean, square = ChannelMoments.apply(x)
         mean = mean * self.centred
         variance = torch.einsum("fc,bcxyz->bfxyz", self.mean_of_components.float(), square - mean**2)
         if self.mean_norm:
             variance = torch.where(self.tensors, mean_norms(x, self.irreps) ** 2, variance)
+        return mean, variance
+
+    def scale_and_shift(self, mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each channel is multiplied by and what is added then, [batch, irreps.dim, 1, 1, 1], in float32."""
         scale = (self.weight.float()[:, None, None, None] * (variance + self.eps).rsqrt())[:, self.feature]
-        bias = self.bias.float()[None, :, None, None, None].expand(len(x), -1, 1, 1, 1)
-        shift = (-mean * scale).index_add(1, self.scalars, bias)
-        if torch.is_grad_enabled():
-            return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
-        return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype), out=x)
+        bias = self.bias.float()[None, :, None, None, None].expand(len(mean), -1, 1, 1, 1)
+        return scale, (-mean * scale).index_add(1, self.scalars, bias)
+
+
+class InstanceNorm(Norm):
+    """Takes mean and variance over the whole volume: what else lies in the field decides how a voxel is seen."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, irreps.dim, x, y, z] -> the same shape. Overwrites x where no gradient is wanted."""
+        return scaled(x, *self.scale_and_shift(*self.statistics(x)))
+
+
+class FixedNorm(Norm):
+    """Takes mean and variance as they were once measured over training patches, and never after.
+
+    So the answer at a voxel depends on what lies within the network's reach and on nothing else: not on the field
+    of view, not on the tiles. For CT, whose values mean the same in every scan. The network must be trained on
+    stacks as deep as those it will see: in a deeper one features sum over more slices, and nothing takes that back.
+    Before `measured_norms` mean and variance are 0 and 1.
+    """
+
+    fixed_mean: torch.Tensor
+    fixed_variance: torch.Tensor
+
+    def __init__(self, irreps: o3.Irreps | str, eps: float, mean_norm: bool = False) -> None:
+        super().__init__(irreps, eps, mean_norm)
+        self.register_buffer("fixed_mean", torch.zeros(self.irreps.dim))
+        self.register_buffer("fixed_variance", torch.ones(self.irreps.num_irreps))
+        self.measured: list[tuple[torch.Tensor, torch.Tensor]] | None = None  # while they are being measured
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, irreps.dim, x, y, z] -> the same shape. Overwrites x where no gradient is wanted."""
+        if self.measured is not None:
+            mean, variance = self.statistics(x)
+            self.measured.append((mean.detach().mean(0), variance.detach().mean(0)))
+            return scaled(x, *self.scale_and_shift(mean, variance))
+        return scaled(x, *self.fixed_scale_and_shift())
+
+    @property
+    def is_measuring(self) -> bool:
+        return self.measured is not None
+
+    def fixed_scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each channel is multiplied by and what is added then, [1, irreps.dim, 1, 1, 1]."""
+        fixed = (self.fixed_mean, self.fixed_variance)
+        return self.scale_and_shift(*(value.float()[None, :, None, None, None] for value in fixed))
+
+
+MEASURED = ("fixed_mean", "fixed_variance")  # what of a network is measured, not trained
+NORMS: dict[str, type[InstanceNorm] | type[FixedNorm]] = {"instance": InstanceNorm, "fixed": FixedNorm}
+
+
+def scaled(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """x * scale + shift; in x's own memory where no gradient is wanted."""
+    scale, shift = scale.to(x.dtype), shift.to(x.dtype)
+    if torch.is_grad_enabled():
+        return torch.addcmul(shift, x, scale)
+    return torch.addcmul(shift, x, scale, out=x)
+
+
+@contextmanager
+def measured_norms(network: nn.Module) -> Iterator[None]:
+    """While it lasts fixed norms normalise by what they see, as instance norms; then they keep the mean of that."""
+    norms = [module for module in network.modules() if isinstance(module, FixedNorm)]
+    for norm in norms:
+        norm.measured = []
+    try:
+        yield
+        for norm in norms:
+            if norm.measured:
+                means, variances = zip(*norm.measured, strict=True)
+                norm.fixed_mean.copy_(torch.stack(means).mean(0).flatten())
+                norm.fixed_variance.copy_(torch.stack(variances).mean(0).flatten())
+    finally:
+        for norm in norms:
+            norm.measured = None
 
 
 def mean_norms(x: torch.Tensor, irreps: o3.Irreps) -> torch.Tensor:

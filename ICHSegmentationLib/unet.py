@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from ICHSegmentationLib.convolution import PointwiseLinear, Spacing, VoxelConvolution
 from ICHSegmentationLib.layers import (
+    NORMS,
     Activation,
     AveragePool,
     Factors,
+    FixedNorm,
     Gate,
-    InstanceNorm,
     MaxPoolByNorm,
     concatenate,
     upsample,
@@ -50,7 +51,8 @@ class UNetConfig:
         integral_kernels: integrate kernels over voxels, so that the answer hardly depends on the grid.
         activation, gate: for scalars and for the gates of l > 0.
         pool: "average" or "max_norm".
-        norm_eps: added to the variance in the instance norm.
+        norm: "instance", over the volume in view (the papers'), or "fixed", by what was measured before training.
+        norm_eps: added to the variance in the norm.
         mean_norm: divide l > 0 by its mean norm instead of the root of its mean square.
         narrow_before_upsampling: bring features to the upper level's irreps before, not after, they grow.
     """
@@ -70,6 +72,7 @@ class UNetConfig:
     activation: str = "gelu"
     gate: str = "sigmoid"
     pool: str = "average"
+    norm: str = "instance"
     norm_eps: float = 1e-5
     mean_norm: bool = False
     narrow_before_upsampling: bool = False
@@ -92,6 +95,7 @@ class UNetConfig:
             "activation": tuple(ACTIVATIONS),
             "gate": tuple(ACTIVATIONS),
             "pool": ("average", "max_norm"),
+            "norm": tuple(NORMS),
         }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}; got {getattr(self, name)!r}")
@@ -177,12 +181,12 @@ PRESETS = {
 
 
 class ConvolutionBlock(nn.Module):
-    """Convolution, instance norm, gate."""
+    """Convolution, norm, gate."""
 
     def __init__(self, irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str, level: int, config: UNetConfig) -> None:
         super().__init__()
         self.gate = Gate(irreps_out, ACTIVATIONS[config.activation], ACTIVATIONS[config.gate])
-        self.norm = InstanceNorm(self.gate.irreps_in, config.norm_eps, config.mean_norm)
+        self.norm = NORMS[config.norm](self.gate.irreps_in, config.norm_eps, config.mean_norm)
         self.convolution = VoxelConvolution(
             irreps_in,
             self.gate.irreps_in,
@@ -194,7 +198,19 @@ class ConvolutionBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
+        if isinstance(self.norm, FixedNorm) and not self.norm.is_measuring:
+            scale, shift = self.norm.fixed_scale_and_shift()
+            return self.gate(self.convolution(x, spacing_mm, (scale.flatten(), shift.flatten())))
         return self.gate(self.norm(self.convolution(x, spacing_mm)))
+
+    @torch.no_grad()
+    def bake(self, spacing_mm: Spacing) -> None:
+        """Becomes an ordinary convolution for one spacing; a fixed norm goes into its kernel and costs nothing."""
+        convolution = self.convolution.bake(spacing_mm)
+        if isinstance(self.norm, FixedNorm):
+            convolution = convolution.followed_by(*(part.flatten() for part in self.norm.fixed_scale_and_shift()))
+            self.add_module("norm", nn.Identity())
+        self.add_module("convolution", convolution)
 
 
 def blocks_of(levels: nn.ModuleList) -> list[list[ConvolutionBlock]]:
@@ -305,7 +321,7 @@ class BakedUNet(nn.Module):
         for levels in (self.network.encoder, self.network.decoder):
             for blocks, spacing in zip(blocks_of(levels), spacings, strict=False):  # the lowest level has no decoder
                 for block in blocks:
-                    block.add_module("convolution", block.convolution.bake(spacing))
+                    block.bake(spacing)
         self.network.narrow = nn.ModuleList(linear.bake() for linear in linears_of(self.network.narrow))
         self.network.add_module("head", self.network.head.bake())
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from ICHSegmentationLib.layers import (
     AveragePool,
     ChannelMoments,
+    FixedNorm,
     Gate,
     InstanceNorm,
     MaxPoolByNorm,
@@ -19,6 +20,7 @@ from ICHSegmentationLib.layers import (
     concatenate,
     from_planes,
     from_stack,
+    measured_norms,
     upsample,
 )
 
@@ -69,6 +71,36 @@ def test_without_gradients_instance_norm_overwrites_its_input_with_the_same_answ
     expected = norm(x.clone()).detach()
     with torch.no_grad():
         assert torch.allclose(norm(x), expected, atol=1e-6)
+
+
+def test_a_fixed_norm_keeps_what_it_measured_and_minds_nothing_else_in_view() -> None:
+    x, other = features(6, 5, 4), features(6, 5, 4) * 7 - 3
+    fixed, instance = FixedNorm(IRREPS, 1e-5), InstanceNorm(IRREPS, 1e-5)
+    with measured_norms(fixed):
+        assert torch.equal(fixed(x[:1]), instance(x[:1]))
+    assert torch.equal(fixed(x[:1]), instance(x[:1]))
+    crop = other[:, :, 2:5, 1:3, :2]
+    assert torch.equal(fixed(crop), fixed(other)[:, :, 2:5, 1:3, :2])
+    assert not torch.allclose(instance(crop), instance(other)[:, :, 2:5, 1:3, :2], atol=0.1)
+
+
+def test_a_fixed_norm_that_measured_several_volumes_keeps_their_mean() -> None:
+    x = features(6, 5, 4)
+    fixed = FixedNorm(IRREPS, 1e-5)
+    with measured_norms(fixed):
+        fixed(x[:1])
+        fixed(x[1:] * 3)
+    expected = (x[0].mean(dim=(1, 2, 3)) + 3 * x[1].mean(dim=(1, 2, 3))) / 2
+    assert torch.allclose(fixed.fixed_mean[:3], expected[:3], atol=1e-4)
+    assert (fixed.fixed_mean[3:] == 0).all()  # odd scalars and vectors have no mean to take off
+
+
+def test_a_fixed_norm_that_saw_nothing_is_as_it_was() -> None:
+    fixed = FixedNorm(IRREPS, 1e-5)
+    with measured_norms(fixed):
+        pass
+    assert (fixed.fixed_variance == 1).all()
+    assert (fixed.fixed_mean == 0).all()
 
 
 def test_the_mean_norm_variant_divides_vectors_by_their_mean_norm() -> None:

@@ -13,6 +13,7 @@ import torch
 from e3nn import o3
 from helpers import SMALL, small_network
 
+from ICHSegmentationLib.layers import FixedNorm, measured_norms
 from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 
 ISOTROPIC = (1.0, 1.0, 1.0)
@@ -175,6 +176,50 @@ def test_a_baked_network_gives_the_same_answer(name: str, spacing: tuple[float, 
         assert relative_error(network.bake(spacing)(x), expected) < 1e-4
 
 
+def with_measured_norms(seed: int = 0, **changes: object) -> EquivariantUNet:
+    """A small network of fixed norms that have seen something."""
+    network = small_network(seed, norm="fixed", **changes)
+    torch.manual_seed(seed + 1)
+    with torch.no_grad(), measured_norms(network):
+        network(torch.randn(1, 3, 20, 18, 4) * 2 + 1, (1.0, 1.0, 5.0))
+    return network
+
+
+def test_fixed_norms_go_into_the_kernels_of_a_baked_network() -> None:
+    network = with_measured_norms()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+        x, spacing = torch.rand(1, 3, 19, 17, 4), (1.0, 1.0, 5.0)
+        baked = network.bake(spacing)
+        assert relative_error(baked(x), network(x, spacing)) < 1e-4
+    assert not any(isinstance(module, FixedNorm) for module in baked.modules())
+
+
+def test_with_fixed_norms_what_lies_out_of_reach_changes_nothing() -> None:
+    x = torch.rand(1, 3, 48, 44, 8)
+    other = x.clone()
+    other[:, :, :20] = 7.0
+    spacing = (1.0, 1.0, 5.0)
+    with torch.no_grad():
+        difference = {
+            network.config.norm: (network(x, spacing) - network(other, spacing))[:, :, 36:].abs().max()
+            for network in (with_measured_norms(), small_network())
+        }
+    assert float(difference["fixed"]) == 0
+    assert float(difference["instance"]) > 0.1
+
+
+def test_rotations_and_mirrors_commute_with_fixed_norms() -> None:
+    network = with_measured_norms()
+    x = torch.randn(1, 3, 9, 10, 8)
+    with torch.no_grad():
+        expected = network(x, ISOTROPIC)
+        for matrix in rotations(mirrors=True)[::5]:
+            found = network(turned(x, matrix, network.irreps_in), ISOTROPIC)
+            assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
+
+
 def test_a_baked_network_holds_no_e3nn_modules_and_leaves_the_original_alone() -> None:
     network = small_network()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -220,6 +265,7 @@ def test_a_setting_of_another_version_is_refused_by_name() -> None:
     [
         ({"diameters_mm": (5.0,)}, "diameters_mm must have 2 entries"),
         ({"pool": "stride"}, "pool must be one of"),
+        ({"norm": "batch"}, "norm must be one of"),
         ({"activation": "swish"}, "activation must be one of"),
     ],
 )

@@ -46,9 +46,13 @@ class Source:
     def beginning(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration of a training that begins with these weights.
 
+        A network with instance norms may go on with fixed ones: their statistics are measured first.
+
         Raises:
             InputError: the configuration is of a network of its own, and not of this one.
         """
+        if config.network == dataclasses.replace(self.network, norm="fixed"):
+            return dataclasses.replace(config, started_from=self.told)
         if config.network not in (self.network, *PRESETS.values()):
             raise InputError(f"the configuration describes another network than that of {self.told}; leave it out.")
         return dataclasses.replace(config, network=self.network, started_from=self.told)

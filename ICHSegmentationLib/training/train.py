@@ -17,10 +17,11 @@ import torch
 from torch import nn
 
 from ICHSegmentationLib.errors import InputError, require_at_least
+from ICHSegmentationLib.layers import MEASURED, measured_norms
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
-from ICHSegmentationLib.training.cases import TrainingCases
-from ICHSegmentationLib.training.checkpoint import Run, System
+from ICHSegmentationLib.training.cases import BATCHES_PER_NEW_CASE, TrainingCases
+from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
 from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
 from ICHSegmentationLib.training.patches import Batch, draw_patches
@@ -31,6 +32,7 @@ from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 logger = logging.getLogger(__name__)
 
 CASES = "cases.json"
+MEASURED_BATCHES = 100  # from which fixed norms take their statistics
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,10 @@ def chosen_config(preset: str, file: Path | None) -> TrainingConfig:
     if file is None:
         return config
     try:
-        return TrainingConfig.from_json({**config.to_json(), **json.loads(file.read_text())})
-    except (OSError, ValueError, TypeError) as error:
+        changes = json.loads(file.read_text())
+        network = {**dataclasses.asdict(config.network), **changes.get("network", {})}
+        return TrainingConfig.from_json({**config.to_json(), **changes, "network": network})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{file} is no training configuration: {error}.") from None
 
 
@@ -172,7 +176,7 @@ def train(
         sitting.on_save()
 
     telling = dataclasses.replace(sitting, on_save=on_save)
-    system = equivariant_system(config, cases, device, start)
+    system = equivariant_system(config, cases, device, start, (out / CHECKPOINT).exists())
     return train_system(system, config.loop(), config.to_json(), out, telling)
 
 
@@ -193,24 +197,20 @@ def equivariant_system(
     cases: TrainingCases,
     device: torch.device,
     start: Mapping[str, torch.Tensor] | None = None,
+    resumed: bool = False,
 ) -> System:
-    """The member's network, what it sees and what it is asked to minimise."""
+    """The member's network, what it sees and what it is asked to minimise.
+
+    Fixed norms that `start` does not hold are measured on batches to come, unless a checkpoint will bring them.
+    """
     torch.manual_seed(config.seed * 1000 + config.member)
     network = EquivariantUNet(config.network)
+    unmeasured = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[2] in MEASURED}
     if start is not None:
-        network.load_state_dict(start)
+        network.load_state_dict({**unmeasured, **start})
     network.to(device)
     loss_of = LOSSES[config.loss]
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-
-    def batch(number: int) -> Batch:
-        rng = np.random.default_rng((config.seed, config.member, number))
-        if cases.hard is not None and rng.random() < config.hard_share:
-            case, centres = cases.drawn_hard(rng)
-        else:
-            case, centres = cases.drawn(number, rng), ()
-        patch_size = config.patch_sizes[int(rng.integers(len(config.patch_sizes)))]
-        return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device, centres)
 
     def loss(batch: Batch) -> torch.Tensor:
         # no autocast: the network computes in the type of its input, its kernels and statistics in float32
@@ -218,10 +218,13 @@ def equivariant_system(
             logits = bleed_logit(network(batch.channels.to(dtype), batch.spacing_mm).float())
             return loss_of(logits, batch.bleed, batch.counted)
 
+    if not resumed and unmeasured and not unmeasured.keys() <= set(start or ()):
+        measure_norms(network, config, cases, device)
+
     system = System(
         network=network,
         optimizer=torch.optim.Adam(network.parameters(), config.learning_rate),
-        batch=batch,
+        batch=lambda number: drawn_batch(number, config, cases, device),
         loss=loss,
         learning_rate=config.learning_rate_at,
         average=WeightAverage(network, config.average_epsilon),
@@ -230,6 +233,30 @@ def equivariant_system(
         seen = LateValidation(config, cases, device)
         system.validate, system.picture = seen.score, seen.picture
     return system
+
+
+def drawn_batch(number: int, config: TrainingConfig, cases: TrainingCases, device: torch.device) -> Batch:
+    """What the training step of that number sees."""
+    rng = np.random.default_rng((config.seed, config.member, number))
+    if cases.hard is not None and rng.random() < config.hard_share:
+        case, centres = cases.drawn_hard(rng)
+    else:
+        case, centres = cases.drawn(number, rng), ()
+    patch_size = config.patch_sizes[int(rng.integers(len(config.patch_sizes)))]
+    return draw_patches(case, patch_size, config.patches_per_step, config.bleed_share, rng, device, centres)
+
+
+@torch.no_grad()
+def measure_norms(network: EquivariantUNet, config: TrainingConfig, cases: TrainingCases, device: torch.device) -> None:
+    """Sets the fixed norms of a network to what it sees in batches of a training.
+
+    In many cases: of a pool that is being simulated, those of the first few hundred steps are waited for. Ten heads
+    were too few: what was measured on them left the network sure of hardly any bleed on others.
+    """
+    with measured_norms(network):
+        for number in range(MEASURED_BATCHES):
+            batch = drawn_batch(number * BATCHES_PER_NEW_CASE, config, cases, device)
+            network(batch.channels, batch.spacing_mm)
 
 
 class LateValidation:

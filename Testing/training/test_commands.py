@@ -19,6 +19,8 @@ from ICHSegmentationLib.data.nnunet import SIMULATED, LabelledScan, read_descrip
 from ICHSegmentationLib.training import commands
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT
 from ICHSegmentationLib.training.loop import Progress
+from ICHSegmentationLib.training.train import chosen_config
+from ICHSegmentationLib.unet import PRESETS
 
 SETTINGS = {"network": dataclasses.asdict(SMALL), "patch_sizes": [[16, 16, 2]], "validate_every": 2}
 
@@ -69,6 +71,22 @@ def test_a_member_begins_with_weights_of_a_bundle_and_says_so(raw: Path, tmp_pat
     assert described["network"]["irreps_levels"] == list(SMALL.irreps_levels)
 
 
+def test_a_member_begins_with_instance_norms_and_goes_on_with_fixed_ones(
+    raw: Path, tmp_path: Path, small_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "fixed.json"
+    command = ["train", "--data", str(raw), "--config", str(config), "--start", str(small_bundle), "--device", "cpu"]
+    same = {**dataclasses.asdict(SMALL), "norm": "fixed"}
+    config.write_text(json.dumps({"network": same, "patch_sizes": [[16, 16, 4]], "steps": 1}))
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert described["network"]["norm"] == "fixed"
+    assert described["started_from"].startswith("member 0 of small 0 (")
+    config.write_text(json.dumps({"network": {**same, "parity": False}, "patch_sizes": [[16, 16, 4]]}))
+    assert main([*command, "--out", str(tmp_path / "other")]) == 2
+    assert "describes another network" in capsys.readouterr().err
+
+
 def test_a_member_takes_its_fold_of_nnunets_splits(raw: Path, config: Path, tmp_path: Path) -> None:
     splits = tmp_path / "splits_final.json"
     splits.write_text(json.dumps([{"train": ["ICH_000"], "val": ["ICH_001"]}, {"train": ["ICH_002"], "val": []}]))
@@ -89,7 +107,10 @@ def test_a_configuration_file_may_change_everything_and_names_nothing_unknown(
     assert main([*command, "--steps", "1", "--member", "3"]) == 0
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (written["learning_rate"], written["steps"], written["member"]) == (0.02, 1, 3)
-    for wrong in ('{"no such setting": 1}', '{"steps": "many"}', '{"loss": ["dice"]}', "[1]", "{"):
+    assert chosen_config("compact", None).network == PRESETS["compact"]
+    config.write_text(json.dumps({"network": {"norm": "fixed"}}))
+    assert chosen_config("compact", config).network == dataclasses.replace(PRESETS["compact"], norm="fixed")
+    for wrong in ('{"no such setting": 1}', '{"steps": "many"}', '{"loss": ["dice"]}', "[1]", "{", '{"network": 1}'):
         config.write_text(wrong)
         assert main(command) == 2
         assert "no training configuration" in capsys.readouterr().err

@@ -61,6 +61,21 @@ def test_a_run_begins_with_the_weights_it_is_given(cases: TrainingCases, tmp_pat
     assert json.loads((tmp_path / "run" / "config.json").read_text())["started_from"] == "before, step 2"
 
 
+def test_fixed_norms_are_measured_before_the_first_step_and_stay(cases: TrainingCases, tmp_path: Path) -> None:
+    before = train(dataclasses.replace(CONFIG, steps=1), cases, tmp_path / "before").kept_weights()
+    fixed = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, norm="fixed"))
+    whole = train(fixed, cases, tmp_path / "whole", start=before).kept_weights()
+    assert whole.keys() - before.keys() == {name for name in whole if name.endswith(("fixed_mean", "fixed_variance"))}
+    train(dataclasses.replace(fixed, steps=2), cases, tmp_path / "stopped", start=before)
+    resumed = train(fixed, cases, tmp_path / "stopped", sitting=Sitting(resume=True), start=before).kept_weights()
+    again = train(dataclasses.replace(fixed, member=1), cases, tmp_path / "again", start=resumed).kept_weights()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+        if name.endswith("fixed_variance"):
+            assert (value != 1).all()
+            assert torch.equal(value, again[name]), "what was measured once must not be measured again"
+
+
 def test_a_run_of_another_network_is_not_continued(cases: TrainingCases, tmp_path: Path) -> None:
     train(dataclasses.replace(CONFIG, steps=1), cases, tmp_path / "run")
     other = dataclasses.replace(CONFIG, network=dataclasses.replace(SMALL, num_radial_basis=(3, 3)))
