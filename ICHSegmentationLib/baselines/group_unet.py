@@ -114,7 +114,7 @@ class GroupUNet(nn.Module):
             second = GroupConvolution(upper, upper, diameter)
             self.decoder.append(nn.Sequential(GroupBlock(first, upper), GroupBlock(second, upper)))
         self.head = nn.Conv3d(width, 1, 1)
-        nn.init.constant_(self.head.bias, math.log(RARE / (1 - RARE)))
+        self.head.bias = nn.Parameter(torch.full((1,), math.log(RARE / (1 - RARE))))
 
     def forward(self, inputs: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
         x = inputs
