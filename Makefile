@@ -36,11 +36,11 @@ nnunet: $(VENV)/.installed
 	sh setup/nnunet.sh $(VENV)
 
 # the papers' six systems, small and on simulated heads, in one table; then turned in three planes (training takes
-# about 45 minutes of one processor, turning about 40; what was stopped while training goes on)
+# about 45 minutes of one processor, turning about 25; what was stopped goes on)
 compare: $(VENV)/.installed-dev nnunet
 	$(BIN)/ich compare --simulate --out runs/compare --steps 600 --networks 1 --device cpu \
 		--settings Resources/comparison/small_settings.json
-	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --step 30 --device cpu \
+	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --step 45 --device cpu \
 		--out runs/compare_rotation --overwrite
 
 # the bundled ensemble on the real scans of ../shared/data

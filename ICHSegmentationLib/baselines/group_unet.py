@@ -19,6 +19,7 @@ from ICHSegmentationLib.convolution import Spacing
 
 REVERSED = ((), (-2, -1), (-3, -1), (-3, -2))  # axes that each rotation reverses: none; about x, y, z
 ORDER = len(REVERSED)
+RARE = 0.01  # probability of bleed that an untrained network says, on average
 
 
 def rotate(volume: torch.Tensor, element: int) -> torch.Tensor:
@@ -93,6 +94,10 @@ class GroupUNet(nn.Module):
     max-pool, trilinear upsampling, three downsamplings, features doubled at each. The paper leaves open how the group
     is brought together at the end: its mean here. Where a side is odd, pooled blocks overlap evenly, so that rotations
     commute at every size. The spacing is not looked at.
+
+    The head's bias begins at the log odds of rare bleed (as Lin et al., ICCV 2017, section 4.1). Else a narrow head
+    first learns that bleed is rare by turning all its weights negative; what they weigh is hardly below 0, so no answer
+    then rises above what the bias says.
     """
 
     def __init__(self, channels: int, width: int = 8, levels: int = 4, diameter: int = 5) -> None:
@@ -109,6 +114,7 @@ class GroupUNet(nn.Module):
             second = GroupConvolution(upper, upper, diameter)
             self.decoder.append(nn.Sequential(GroupBlock(first, upper), GroupBlock(second, upper)))
         self.head = nn.Conv3d(width, 1, 1)
+        self.head.bias = nn.Parameter(torch.full((1,), math.log(RARE / (1 - RARE))))
 
     def forward(self, inputs: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
         x = inputs

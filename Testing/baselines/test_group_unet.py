@@ -69,3 +69,12 @@ def test_it_does_not_know_mirrors() -> None:
     network, x = GroupUNet(1, width=2, levels=2, diameter=3).double().eval(), volume(1, 8, 8, 8)
     with torch.no_grad():
         assert not torch.allclose(network(x.flip(2), SPACING_MM), network(x, SPACING_MM).flip(2), atol=1e-3)
+
+
+def test_an_untrained_network_holds_bleed_for_rare_and_can_answer_more() -> None:
+    torch.manual_seed(0)
+    network, x = GroupUNet(1, width=2, levels=2, diameter=3).double().eval(), volume(1, 8, 8, 8)
+    with torch.no_grad():
+        assert network(x, SPACING_MM).sigmoid().mean() < 0.1
+        network.head.weight.fill_(4.0)
+        assert network(x, SPACING_MM).sigmoid().max() > 0.9

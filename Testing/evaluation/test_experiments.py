@@ -12,6 +12,7 @@ import pytest
 from helpers import head_with_ball
 from stand_ins import CATALOGUE, VARIED_CATALOGUE, Settings, Threshold, UpperHalf, scan_with_ball
 
+from ICHSegmentationLib.baselines.runs import RUN, USED
 from ICHSegmentationLib.cli import main
 from ICHSegmentationLib.data.nnunet import SIMULATED, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.ensemble import Ensemble
@@ -21,8 +22,10 @@ from ICHSegmentationLib.evaluation.comparison import Standing
 from ICHSegmentationLib.evaluation.evaluate import evaluate_case, summary_of
 from ICHSegmentationLib.evaluation.experiments.calibration import calibration_experiment, head_mask, reliability
 from ICHSegmentationLib.evaluation.experiments.commands import steerable_settings
+from ICHSegmentationLib.evaluation.experiments.kept import KeptTurns
 from ICHSegmentationLib.evaluation.experiments.rotation import (
     PLANES,
+    Turn,
     cube_side_mm,
     in_cubes,
     in_disc,
@@ -149,6 +152,50 @@ def test_a_slope_stays_one_whether_voxels_grow_or_shrink() -> None:
         assert len(weights) == round(21 / new)
         assert weights.sum(axis=1) == pytest.approx(1)
         assert weights[1:-1] @ np.arange(21.0) == pytest.approx(places[1:-1], abs=0.04)
+
+
+def test_turns_are_measured_once_and_again_only_for_another_run_or_scan_or_other_angles(tmp_path: Path) -> None:
+    measured: list[str] = []
+
+    def measure() -> list[Turn]:
+        measured.append("once more")
+        return [Turn("upper", "axial", 0.0, "ball", 0.75), Turn("upper", "axial", 90.0, "ball", float("nan"))]
+
+    def ask(scan: LabelledScan = SCAN, angles: tuple[float, ...] = (0.0, 90.0)) -> list[Turn]:
+        return KeptTurns(tmp_path / "turns", tmp_path / "runs", angles, lambda news: None)("upper", scan, measure)
+
+    write_json(tmp_path / "runs" / "upper" / "run" / RUN, {})
+    assert str(ask()) == str(ask()) == str(measure())  # as text, in which what is not a number equals itself
+    assert len(measured) == 2
+    ask(angles=(0.0, 45.0, 90.0))
+    ask(scan_with_ball("ball", seed=1))
+    write_json(tmp_path / "runs" / "upper" / "run" / USED, {"seconds": {"0": 9.0}})
+    ask(scan_with_ball("ball", seed=1))
+    assert len(measured) == 5
+
+
+def test_an_experiment_that_was_stopped_goes_on_where_it_was(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "out"
+    assert main(["compare", "--out", str(runs), "--data", str(raw), "--catalogue", CATALOGUE, "--device", "cpu"]) == 0
+    command = ["experiment", "rotation", "--runs", str(runs), "--data", str(raw), "--step", "90", "--device", "cpu"]
+    command += ["--out", str(tmp_path / "turned")]
+    real = UpperHalf.mask
+
+    def stopped(self: UpperHalf, volume: Volume) -> np.ndarray:
+        raise InputError("stopped")
+
+    monkeypatch.setattr(UpperHalf, "mask", stopped)
+    assert main(command) == 2
+    assert [path.name.split("_")[0] for path in (tmp_path / "turned.turns").iterdir()] == ["everywhere"]
+    assert not (tmp_path / "turned").exists()
+    monkeypatch.setattr(UpperHalf, "mask", real)
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "everywhere: " not in capsys.readouterr().err
+    assert json.loads((tmp_path / "turned" / "experiment_rotation.json").read_text())["turns"]
+    assert not (tmp_path / "turned.turns").exists()
 
 
 class UpperSlices(Threshold):

@@ -59,6 +59,7 @@ def add_on_runs(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def add_rotation(kinds: Any) -> None:
     command = add_on_runs(kinds, "rotation", "Dice against the angle by which the patient is turned")
+    command.description = "What was stopped goes on: until all is measured, what is lies in OUT.turns."
     command.add_argument("--step", type=float, default=15.0, help="degrees between the angles, 0 to 180 (default: 15)")
     command.set_defaults(command=run_rotation)
 
@@ -100,6 +101,7 @@ def add_trained(kinds: Any, name: str, text: str, run: Any) -> None:
 
 def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
+    from ICHSegmentationLib.evaluation.experiments.kept import KeptTurns
     from ICHSegmentationLib.evaluation.experiments.rotation import (
         cube_side_mm,
         largest_change,
@@ -113,8 +115,9 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
     predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
     scans = scans_for(options, predictors)
     angles = [options.step * number for number in range(int(180 / options.step + 1e-6) + 1)]
+    kept = KeptTurns(options.out.with_name(f"{options.out.name}.turns"), options.runs, angles, tell)
     with staging.folder(options.out, options.overwrite) as folder:
-        turns = rotation_experiment(predictors, scans, angles)
+        turns = rotation_experiment(predictors, scans, angles, kept=kept)
         changes = {
             name: {
                 "at_quarter_turns": largest_change(turns, name, between_quarters=False),
@@ -128,6 +131,7 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
             "turns": [dataclasses.asdict(turn) for turn in turns],
         }
         write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
+    kept.remove()
     for name, change in changes.items():
         words = [
             f"{round(value, 3) + 0.0:+.3f} {where.replace('_', ' ')}"  # and not -0.000

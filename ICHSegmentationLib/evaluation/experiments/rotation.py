@@ -15,6 +15,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -52,12 +53,21 @@ class Turn:
     dice: float
 
 
+Measure = Callable[[], list[Turn]]
+Kept = Callable[[str, LabelledScan, Measure], list[Turn]]
+
+
+def never_kept(system: str, scan: LabelledScan, measure: Measure) -> list[Turn]:
+    """Measures whenever it is asked."""
+    return measure()
+
+
 def rotation_experiment(
     predictors: Mapping[str, Predictor],
     scans: Sequence[LabelledScan],
     angles_deg: Sequence[float],
     planes: Sequence[str] = tuple(PLANES),
-    on_turn: Callable[[int, int], None] = lambda done, count: None,
+    kept: Kept = never_kept,
 ) -> list[Turn]:
     """Predicts every scan, in cubic voxels, at every angle in every plane.
 
@@ -66,21 +76,29 @@ def rotation_experiment(
         scans: with their references.
         angles_deg: 0 is always among them.
         planes: names of `PLANES`.
-        on_turn: is told how many predictions of how many are done.
+        kept: takes a system's name, a scan and a function that predicts its turns; gives what the function gives, now
+            or earlier.
     """
+    turns: list[Turn] = []
+    for scan in scans:
+        for name, predictor in predictors.items():
+            turns += kept(name, scan, partial(turns_of, name, predictor, scan, angles_deg, planes))
+    return turns
+
+
+def turns_of(
+    name: str, predictor: Predictor, scan: LabelledScan, angles_deg: Sequence[float], planes: Sequence[str]
+) -> list[Turn]:
+    """One system's predictions of one scan; arguments as those of `rotation_experiment`."""
     angles = sorted({0.0, *angles_deg})
     show = in_disc if any(is_between_quarters(angle) for angle in angles) else whole
-    count = len(predictors) * len(scans) * len(planes) * len(angles)
-    turns: list[Turn] = []
-    for scan in map(in_cubes, scans):
-        for plane in planes:
-            seen = show(scan, PLANES[plane])
-            for angle in angles:
-                view = rotated(seen, PLANES[plane], angle)
-                for name, predictor in predictors.items():
-                    found = dice(predictor.mask(view.volume), view.label > 0)
-                    turns.append(Turn(name, plane, angle, scan.name, found))
-                    on_turn(len(turns), count)
+    cubes = in_cubes(scan)
+    turns = []
+    for plane in planes:
+        seen = show(cubes, PLANES[plane])
+        for angle in angles:
+            view = rotated(seen, PLANES[plane], angle)
+            turns.append(Turn(name, plane, angle, scan.name, dice(predictor.mask(view.volume), view.label > 0)))
     return turns
 
 
