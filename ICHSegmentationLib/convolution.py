@@ -26,6 +26,7 @@ from torch import nn
 from ICHSegmentationLib.dense_convolution import DenseConvolution, Waist, convolve, convolve_in_parts
 
 Spacing = tuple[float, float, float]
+ScaleAndShift = tuple[torch.Tensor, torch.Tensor]  # of each output channel, [irreps_out.dim]
 
 NEGLIGIBLE = 1e-7  # radial functions (of size 1) below this do not change a float32 sum
 FAINT = 0.02  # an integrated tap whose radial functions all lie below this is left out
@@ -323,20 +324,25 @@ class VoxelConvolution(nn.Module):
         kernel = ContractKernel.apply(size, self.paths, self.uncoupled, self_connection, *weights, *bases)
         return kernel.view(*size[:2], *box)
 
+    def kernel_and_bias(
+        self, spacing_mm: Spacing, scale_and_shift: ScaleAndShift | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The dense kernel, and what is added after it; a scale of the answer goes into the kernel."""
+        kernel = self.kernel(spacing_mm)
+        if scale_and_shift is None:
+            return kernel, None
+        scale, shift = scale_and_shift
+        return kernel * scale[:, None, None, None, None], shift
+
     def forward(
-        self,
-        x: torch.Tensor,
-        spacing_mm: Spacing,
-        scale_and_shift: tuple[torch.Tensor, torch.Tensor] | None = None,
+        self, x: torch.Tensor, spacing_mm: Spacing, scale_and_shift: ScaleAndShift | None = None
     ) -> torch.Tensor:
         """x [batch, irreps_in.dim, x, y, z] at `spacing_mm` -> [batch, irreps_out.dim, x, y, z], zero-padded.
 
         With a scale and a shift, each [irreps_out.dim], that of the answer: in the kernel they cost next to nothing.
         """
-        kernel, bias = self.kernel(spacing_mm), None
-        if scale_and_shift is not None:
-            kernel, bias = kernel * scale_and_shift[0][:, None, None, None, None], scale_and_shift[1].to(x.dtype)
-        kernel = kernel.to(x.dtype)
+        kernel, bias = self.kernel_and_bias(spacing_mm, scale_and_shift)
+        kernel, bias = kernel.to(x.dtype), None if bias is None else bias.to(x.dtype)
         waist = kernel_waist(rounded_spacing(spacing_mm), self.shape)
         return convolve(x, kernel, bias) if waist is None else convolve_in_parts(x, kernel, waist, bias)
 
@@ -344,10 +350,10 @@ class VoxelConvolution(nn.Module):
         box = kernel_box(rounded_spacing(spacing_mm), self.shape)
         return math.prod(box) * self.irreps_in.dim * self.irreps_out.dim
 
-    def bake(self, spacing_mm: Spacing) -> DenseConvolution:
+    def bake(self, spacing_mm: Spacing, scale_and_shift: ScaleAndShift | None = None) -> DenseConvolution:
         """The same map at one spacing, as an ordinary convolution."""
         with torch.no_grad():
-            return DenseConvolution(self.kernel(spacing_mm))
+            return DenseConvolution(*self.kernel_and_bias(spacing_mm, scale_and_shift))
 
 
 class PointwiseLinear(nn.Module):

@@ -35,11 +35,6 @@ class DenseConvolution(nn.Module):
     def forward(self, x: torch.Tensor, spacing_mm: tuple[float, float, float] | None = None) -> torch.Tensor:
         return convolve(x, self.weight, self.bias)
 
-    def followed_by(self, scale: torch.Tensor, shift: torch.Tensor) -> DenseConvolution:
-        """The convolution whose answer is this one's times `scale` plus `shift`, each [out] (it must have no bias)."""
-        assert self.bias is None
-        return DenseConvolution(self.weight * scale[:, None, None, None, None], shift)
-
 
 def convolve(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Zero-padded convolution of [batch, in, x, y, z] with [out, in, x, y, z]; 2D where the kernel is one slice."""

@@ -167,10 +167,6 @@ class FixedNorm(Norm):
             return scaled(x, *self.scale_and_shift(mean, variance))
         return scaled(x, *self.fixed_scale_and_shift())
 
-    @property
-    def is_measuring(self) -> bool:
-        return self.measured is not None
-
     def fixed_scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
         """What each channel is multiplied by and what is added then, [1, irreps.dim, 1, 1, 1]."""
         fixed = (self.fixed_mean, self.fixed_variance)

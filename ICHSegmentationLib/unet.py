@@ -13,7 +13,7 @@ from e3nn import o3
 from torch import nn
 from torch.nn import functional
 
-from ICHSegmentationLib.convolution import PointwiseLinear, Spacing, VoxelConvolution
+from ICHSegmentationLib.convolution import PointwiseLinear, ScaleAndShift, Spacing, VoxelConvolution
 from ICHSegmentationLib.layers import (
     NORMS,
     Activation,
@@ -197,20 +197,26 @@ class ConvolutionBlock(nn.Module):
             config.integral_kernels,
         )
 
+    @property
+    def scale_and_shift(self) -> ScaleAndShift | None:
+        """What a fixed norm multiplies with and adds, for the kernel to take over; None: the norm is computed."""
+        if not isinstance(self.norm, FixedNorm) or self.norm.measured is not None:
+            return None
+        scale, shift = self.norm.fixed_scale_and_shift()
+        return scale.flatten(), shift.flatten()
+
     def forward(self, x: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
-        if isinstance(self.norm, FixedNorm) and not self.norm.is_measuring:
-            scale, shift = self.norm.fixed_scale_and_shift()
-            return self.gate(self.convolution(x, spacing_mm, (scale.flatten(), shift.flatten())))
+        if (in_kernel := self.scale_and_shift) is not None:
+            return self.gate(self.convolution(x, spacing_mm, in_kernel))
         return self.gate(self.norm(self.convolution(x, spacing_mm)))
 
     @torch.no_grad()
     def bake(self, spacing_mm: Spacing) -> None:
         """Becomes an ordinary convolution for one spacing; a fixed norm goes into its kernel and costs nothing."""
-        convolution = self.convolution.bake(spacing_mm)
-        if isinstance(self.norm, FixedNorm):
-            convolution = convolution.followed_by(*(part.flatten() for part in self.norm.fixed_scale_and_shift()))
+        in_kernel = self.scale_and_shift
+        self.add_module("convolution", self.convolution.bake(spacing_mm, in_kernel))
+        if in_kernel is not None:
             self.add_module("norm", nn.Identity())
-        self.add_module("convolution", convolution)
 
 
 def blocks_of(levels: nn.ModuleList) -> list[list[ConvolutionBlock]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from e3nn import o3
 from helpers import SMALL, small_network
 
+from ICHSegmentationLib.convolution import Spacing
 from ICHSegmentationLib.layers import FixedNorm, measured_norms
 from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 
@@ -49,16 +51,23 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).detach().norm() / expected.detach().norm())
 
 
+def assert_commutes(
+    network: EquivariantUNet, x: torch.Tensor, matrices: Sequence[np.ndarray], spacing: Spacing = ISOTROPIC
+) -> None:
+    """Turning the input turns the output."""
+    with torch.no_grad():
+        expected = network(x, spacing)
+        for matrix in matrices:
+            found = network(turned(x, matrix, network.irreps_in), spacing)
+            assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
+
+
 @pytest.mark.parametrize("size", [(12, 12, 12), (13, 11, 12)])
 def test_all_rotations_and_mirrors_commute_with_an_e3_network_on_an_isotropic_grid(size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     network = EquivariantUNet(NARROW).eval()
     x = torch.randn(1, 3, *size)
-    with torch.no_grad():
-        expected = network(x, ISOTROPIC)
-        for matrix in rotations(mirrors=True):
-            found = network(turned(x, matrix, network.irreps_in), ISOTROPIC)
-            assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
+    assert_commutes(network, x, rotations(mirrors=True))
 
 
 def test_rotations_commute_with_an_se3_network_and_mirrors_do_not() -> None:
@@ -66,12 +75,9 @@ def test_rotations_commute_with_an_se3_network_and_mirrors_do_not() -> None:
     config = dataclasses.replace(PRESETS["melba2024"], irreps_levels=("4x0e+2x1e+1x2e",) * 4)
     network = EquivariantUNet(config).eval()
     x = torch.randn(1, 3, 10, 10, 10)
+    assert_commutes(network, x, rotations(mirrors=False))
     with torch.no_grad():
-        expected = network(x, ISOTROPIC)
-        for matrix in rotations(mirrors=False):
-            found = network(turned(x, matrix, network.irreps_in), ISOTROPIC)
-            assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
-        mirror = np.diag([-1.0, 1.0, 1.0])
+        expected, mirror = network(x, ISOTROPIC), np.diag([-1.0, 1.0, 1.0])
         found = network(turned(x, mirror, network.irreps_in), ISOTROPIC)
         assert relative_error(found, turned(expected, mirror, network.irreps_out)) > 1e-2
 
@@ -82,32 +88,19 @@ def test_in_plane_rotations_and_mirrors_commute_on_thick_slices(size: tuple[int,
     network = EquivariantUNet(NARROW).eval()
     spacing = (0.9, 0.9, 5.0)
     x = torch.randn(1, 3, *size)
-    with torch.no_grad():
-        expected = network(x, spacing)
-        for matrix in rotations(mirrors=True):
-            if abs(matrix[2, 2]) == 1:
-                found = network(turned(x, matrix, network.irreps_in), spacing)
-                assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
+    assert_commutes(network, x, [matrix for matrix in rotations(mirrors=True) if abs(matrix[2, 2]) == 1], spacing)
 
 
 def test_vector_and_tensor_outputs_turn_as_they_should() -> None:
     network = small_network(irreps_out="1x0e+1x0o+1x1o+1x1e+1x2e")
     x = torch.randn(1, 3, 8, 9, 10)
-    with torch.no_grad():
-        expected = network(x, ISOTROPIC)
-        for matrix in rotations(mirrors=True):
-            found = network(turned(x, matrix, network.irreps_in), ISOTROPIC)
-            assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
+    assert_commutes(network, x, rotations(mirrors=True))
 
 
 def test_vectors_may_go_in() -> None:
     network = small_network(irreps_in="1x0e+1x1o")
     x = torch.randn(1, 4, 8, 8, 8)
-    with torch.no_grad():
-        expected = network(x, ISOTROPIC)
-        for matrix in rotations(mirrors=True)[::5]:
-            found = network(turned(x, matrix, network.irreps_in), ISOTROPIC)
-            assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
+    assert_commutes(network, x, rotations(mirrors=True)[::5])
 
 
 def test_the_same_content_on_two_spacings_gives_the_same_field() -> None:
@@ -213,11 +206,7 @@ def test_with_fixed_norms_what_lies_out_of_reach_changes_nothing() -> None:
 def test_rotations_and_mirrors_commute_with_fixed_norms() -> None:
     network = with_measured_norms()
     x = torch.randn(1, 3, 9, 10, 8)
-    with torch.no_grad():
-        expected = network(x, ISOTROPIC)
-        for matrix in rotations(mirrors=True)[::5]:
-            found = network(turned(x, matrix, network.irreps_in), ISOTROPIC)
-            assert relative_error(found, turned(expected, matrix, network.irreps_out)) < 1e-4
+    assert_commutes(network, x, rotations(mirrors=True)[::5])
 
 
 def test_a_baked_network_holds_no_e3nn_modules_and_leaves_the_original_alone() -> None:

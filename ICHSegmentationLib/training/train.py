@@ -205,9 +205,9 @@ def equivariant_system(
     """
     torch.manual_seed(config.seed * 1000 + config.member)
     network = EquivariantUNet(config.network)
-    unmeasured = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[2] in MEASURED}
+    to_measure = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[2] in MEASURED}
     if start is not None:
-        network.load_state_dict({**unmeasured, **start})
+        network.load_state_dict({**to_measure, **start})
     network.to(device)
     loss_of = LOSSES[config.loss]
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
@@ -218,7 +218,7 @@ def equivariant_system(
             logits = bleed_logit(network(batch.channels.to(dtype), batch.spacing_mm).float())
             return loss_of(logits, batch.bleed, batch.counted)
 
-    if not resumed and unmeasured and not unmeasured.keys() <= set(start or ()):
+    if not resumed and to_measure.keys() - (start or {}).keys():
         measure_norms(network, config, cases, device)
 
     system = System(
