@@ -19,10 +19,10 @@ from ICHSegmentationLib.simulation.hemorrhage import AnyBleed, Bleeding, draw_bl
 from ICHSegmentationLib.simulation.pose import Pose, pose_head
 from ICHSegmentationLib.simulation.records import from_json, to_json
 from ICHSegmentationLib.simulation.scanner import Protocol, scan, thickened, to_slices
-from ICHSegmentationLib.simulation.surgery import Opening, draw_openings, open_skull
+from ICHSegmentationLib.simulation.surgery import Opening, draw_beds, draw_openings, open_skull
 from ICHSegmentationLib.simulation.tissue import Densities, paint
 
-EDITION = 8  # of the simulator: counted up when a seed draws other cases than before
+EDITION = 9  # of the simulator: counted up when a seed draws other cases than before
 IGNORED = 255  # label of blood that noise and partial volume have hidden: neither bleed nor background
 
 
@@ -73,14 +73,15 @@ class CaseParameters:
             pose = dataclasses.replace(pose, offset_mm=(*pose.offset_mm[:2], float(height)))
             slices = min(slices, math.ceil(rng.uniform(30, 45) / protocol.spacing_mm[2]))
             bleeds = [] if rng.random() < 0.6 else bleeds
+        anatomy, densities, openings = int(rng.integers(anatomies)), Densities.draw(rng), draw_openings(rng)
         return cls(
-            anatomy=int(rng.integers(anatomies)),
+            anatomy=anatomy,
             slices=slices,
             width_mm=width,
             pose=pose,
-            densities=Densities.draw(rng),
-            openings=draw_openings(rng),
-            bleeds=tuple(bleeds),
+            densities=densities,
+            openings=openings,
+            bleeds=(*bleeds, *draw_beds(rng, openings)),
             devices=draw_devices(rng),
             protocol=protocol,
         )

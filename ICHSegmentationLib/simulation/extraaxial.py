@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -11,9 +12,11 @@ import torch
 from ICHSegmentationLib.simulation.anatomy import Head
 from ICHSegmentationLib.simulation.blood import Blood, Subtype
 from ICHSegmentationLib.simulation.fields import length, smooth_noise
-from ICHSegmentationLib.simulation.places import offsets_mm, pick_voxel
+from ICHSegmentationLib.simulation.places import offsets_mm, pick_voxel, under_vault
 
 FLUID_SHARE = {Subtype.EDH: 0.3, Subtype.SDH: 0.12}  # of the bleeds of the convexity
+FLUID_SHARE_OPENED = 0.6  # of those under an opening of the skull
+OUTER = ("convexity", "opening")  # along the skull, so that the brain gives way to them
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Extraaxial:
     blood: Blood
     fluid: Fluid | None
     epidural: bool
-    along: str  # convexity, falx or tentorium
+    along: str  # convexity, falx, tentorium, or the opening of the skull that was drawn with the same `where`
     where: float
     thickness_mm: float
     extent_mm: float
@@ -102,18 +105,33 @@ class Extraaxial:
             seed=int(rng.integers(2**31)),
         )
 
+    @classmethod
+    def under_opening(cls, rng: np.random.Generator, where: float, radius_mm: float) -> Extraaxial:
+        """What an operation leaves under the bone: a thin layer of blood, mostly with fluid, or a new bleed."""
+        return dataclasses.replace(
+            cls.draw(rng, epidural=rng.random() < 0.5),
+            fluid=Fluid.draw(rng) if rng.random() < FLUID_SHARE_OPENED else None,
+            along="opening",
+            where=where,
+            thickness_mm=float(np.clip(math.exp(rng.normal(math.log(5.0), 0.5)), 2.0, 20)),
+            extent_mm=float(np.clip(radius_mm * rng.uniform(0.7, 1.6), 15, 70)),
+            steepness=float(rng.uniform(2, 6)),
+        )
+
     def thickness(self, head: Head) -> torch.Tensor | None:
         """Thickness in mm of the bleed facing each voxel, [x, y, z]; None where this head offers no place for it."""
         inside = head.cavity_mm > 0
         side = head.midline_mm > 0
         surface = head.brain_mm < 2.5
-        if self.along == "convexity":
-            candidates = inside & (head.cavity_mm <= 2.5) & (head.midline_mm.abs() > 12)
+        if self.along == "opening":
+            centre = under_vault(head, self.where)
+        elif self.along == "convexity":
+            centre = pick_voxel(inside & (head.cavity_mm <= 2.5) & (head.midline_mm.abs() > 12), self.where)
         elif self.along == "falx":
-            candidates = inside & (head.midline_mm.abs() < 2) & surface & (head.tentorium_mm > 6)
+            falx = inside & (head.midline_mm.abs() < 2) & surface & (head.tentorium_mm > 6)
+            centre = pick_voxel(falx, self.where)
         else:
-            candidates = inside & (head.tentorium_mm.abs() < 2) & surface
-        centre = pick_voxel(candidates, self.where)
+            centre = pick_voxel(inside & (head.tentorium_mm.abs() < 2) & surface, self.where)
         if centre is None:
             return None
         distance = length(offsets_mm(head, centre)) / self.extent_mm
@@ -126,7 +144,7 @@ class Extraaxial:
 
     def mask(self, head: Head, thickness: torch.Tensor) -> torch.Tensor:
         inside = (head.cavity_mm > 0) & (thickness > 0)
-        if self.along == "convexity":
+        if self.along in OUTER:
             return inside & (head.cavity_mm <= thickness)
         apart = head.midline_mm.abs() if self.along == "falx" else head.tentorium_mm.abs()
         surface = head.brain_mm < thickness + 1

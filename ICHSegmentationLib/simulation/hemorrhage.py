@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import Head, Tissue
-from ICHSegmentationLib.simulation.extraaxial import Extraaxial
+from ICHSegmentationLib.simulation.extraaxial import OUTER, Extraaxial
 from ICHSegmentationLib.simulation.fields import Box, bounding_box, smooth_noise
 from ICHSegmentationLib.simulation.fluid_bleeds import Intraventricular, Subarachnoid
 from ICHSegmentationLib.simulation.mass_effect import coarse_size, give_way, push_from, push_inwards
@@ -101,7 +101,7 @@ def bleed_into(head: Head, bleeding: Bleeding, bleeds: list[AnyBleed]) -> Head:
                 bleeding.fluid_hu[:] = torch.where(fluid, bleed.fluid.density(head), bleeding.fluid_hu)
                 pocket &= ~fluid
             fill(bleeding, pocket, bleed)
-            if bleed.along == "convexity":
+            if bleed.along in OUTER:
                 push += push_inwards(head, thickness * bleed.push)
     if bool(push.abs().max() > 0.3):
         head = give_way(head, push)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ICHSegmentationLib.simulation.anatomy import Head
+from ICHSegmentationLib.simulation.anatomy import BONE, Head, is_tissue
 from ICHSegmentationLib.simulation.fields import Box, length, smooth_noise
 
 
@@ -14,6 +14,23 @@ def pick_voxel(candidates: torch.Tensor, where: float) -> torch.Tensor | None:
     if len(found) == 0:
         return None
     return found[min(len(found) - 1, int(where * len(found)))]
+
+
+def inner_table(head: Head) -> torch.Tensor:
+    """Where the bone of the vault faces the brain, off the midline, [x, y, z]."""
+    return in_vault(head) & is_tissue(head.tissue, BONE) & (head.cavity_mm > -4) & (head.cavity_mm < 0)
+
+
+def under_vault(head: Head, where: float) -> torch.Tensor | None:
+    """The voxel at the quantile `where` of those under the inner table, [3]; None if none is in view.
+
+    It is the same in a head and in its part within the skull.
+    """
+    return pick_voxel(in_vault(head) & (head.cavity_mm > 0) & (head.cavity_mm <= 2.5), where)
+
+
+def in_vault(head: Head) -> torch.Tensor:
+    return (head.tentorium_mm > 10) & (head.midline_mm.abs() > 10)
 
 
 def offsets_mm(head: Head, centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

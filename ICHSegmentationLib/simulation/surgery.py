@@ -1,4 +1,4 @@
-"""What surgery leaves of a skull: burr holes, bone flaps put back, defects; swelling and air with them."""
+"""What surgery leaves of a skull: burr holes, bone flaps put back, defects; swelling, air and bleeds with them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ import numpy as np
 import torch
 
 from ICHSegmentationLib.simulation.anatomy import BONE, Head, Tissue, is_tissue
-from ICHSegmentationLib.simulation.places import box_around, offsets_mm, pick_voxel, rough_ball
+from ICHSegmentationLib.simulation.extraaxial import Extraaxial
+from ICHSegmentationLib.simulation.fields import length
+from ICHSegmentationLib.simulation.places import (
+    box_around,
+    inner_table,
+    offsets_mm,
+    pick_voxel,
+    rough_ball,
+    under_vault,
+)
 
-OPERATED = 0.06  # share of heads: many follow-up scans, few first ones
+OPERATED = 0.12  # share of heads: many follow-up scans, few first ones
+BLED = 0.65  # share of openings with a bleed under them: what they were made for, or left
 HOLE_MM = 6.5  # radius of a burr hole
 REACH_MM = 16.0  # how far outside the cavity bone of the vault, and scalp over it, may lie
 
@@ -53,19 +63,27 @@ def draw_openings(rng: np.random.Generator) -> tuple[Opening, ...]:
     return tuple(Opening.draw(rng) for _ in range(int(rng.choice([1, 2], p=[0.8, 0.2]))))
 
 
+def draw_beds(rng: np.random.Generator, openings: tuple[Opening, ...]) -> tuple[Extraaxial, ...]:
+    """The bleeds that lie under some of the openings."""
+    return tuple(
+        Extraaxial.under_opening(rng, opening.where, opening.radius_mm) for opening in openings if rng.random() < BLED
+    )
+
+
 def open_skull(hu: torch.Tensor, head: Head, opening: Opening) -> None:
     """Paints one opening into a painted head, if its vault is in view."""
-    vault = is_tissue(head.tissue, BONE) & (head.tentorium_mm > 10) & (head.midline_mm.abs() > 10)
-    centre = pick_voxel(vault & (head.cavity_mm > -4) & (head.cavity_mm < 0), opening.where)
-    if centre is None:
+    below, bone = under_vault(head, opening.where), inner_table(head).nonzero()
+    if below is None or len(bone) == 0:
         return
+    apart_mm = length(((bone - below) * torch.tensor(head.spacing_mm, device=head.device)).unbind(1))
+    centre = bone[apart_mm.argmin()]
     box, distance = rough_ball(head, centre, opening.radius_mm, opening.roughness, opening.seed, reach_mm=REACH_MM)
     depth, tissue = head.cavity_mm[box], head.tissue[box]
     from_rim_mm = (distance - 1) * opening.radius_mm
-    bone = is_tissue(tissue, BONE) & (depth > -REACH_MM)
+    bony = is_tissue(tissue, BONE) & (depth > -REACH_MM)
     cut = from_rim_mm.abs() < opening.cut_mm / 2 if opening.kind == "flap" else from_rim_mm < 0
     part = hu[box]
-    part = torch.where(bone & cut, opening.filling_hu, part)
+    part = torch.where(bony & cut, opening.filling_hu, part)
 
     scalp = is_tissue(tissue, (Tissue.SKIN, Tissue.SOFT, Tissue.MUSCLE)) & (depth > -REACH_MM) & (depth <= 0)
     share = (1 - from_rim_mm / 15).clamp(0, 1) * opening.swollen * scalp
@@ -75,7 +93,7 @@ def open_skull(hu: torch.Tensor, head: Head, opening: Opening) -> None:
     air = (depth > 0) & (depth < opening.air_mm) & (from_rim_mm < 0) & (y > 0)  # air rises: the patient lies supine
     hu[box] = torch.where(air, -900.0, part)
     if opening.kind == "flap":  # the saw started from burr holes
-        rim = vault & (head.cavity_mm > -4) & (head.cavity_mm < 0)
+        rim = inner_table(head)
         for share_round in (0.1, 0.45, 0.8):
             drill(hu, head, on_rim(rim, box, from_rim_mm, share_round), opening)
 

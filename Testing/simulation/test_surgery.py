@@ -1,4 +1,4 @@
-"""What surgery leaves: bone is gone where it was cut and nowhere else, air lies under it, scalp swells over it."""
+"""What surgery leaves: bone is gone where it was cut and nowhere else; air and bleeds lie under it, scalp swells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from test_hemorrhage import head
 from test_tissue import PLAIN, no_bleeding
 
 from ICHSegmentationLib.simulation.anatomy import BONE, is_tissue
-from ICHSegmentationLib.simulation.surgery import OPERATED, Opening, draw_openings, open_skull
+from ICHSegmentationLib.simulation.hemorrhage import place_bleeds
+from ICHSegmentationLib.simulation.places import under_vault
+from ICHSegmentationLib.simulation.surgery import BLED, OPERATED, Opening, draw_beds, draw_openings, open_skull
 from ICHSegmentationLib.simulation.tissue import paint
 
 HEAD = head()
@@ -66,3 +68,25 @@ def test_the_scalp_swells_outside_the_cavity_and_air_rises_inside() -> None:
 def test_few_heads_were_operated_on() -> None:
     share = np.mean([bool(draw_openings(np.random.default_rng(seed))) for seed in range(1000)])
     assert share == pytest.approx(OPERATED, abs=0.025)
+
+
+@pytest.mark.parametrize("where", [0.2, 0.4, 0.7])
+def test_a_bleed_of_an_opening_lies_under_it(where: float) -> None:
+    opening = dataclasses.replace(Opening.draw(np.random.default_rng(1)), kind="flap", where=where, radius_mm=25.0)
+    beds = [bed for seed in range(20) for bed in draw_beds(np.random.default_rng(seed), (opening,))]
+    assert 5 < len(beds) < 20
+    centre = under_vault(HEAD, where)
+    assert centre is not None
+    for bed in beds[:3]:
+        _, bleeding = place_bleeds(HEAD, [bed])
+        blood = (bleeding.subtype > 0).nonzero()
+        assert len(blood) > 0
+        assert float(((blood - centre).float().norm(dim=1) * 1.5).max()) < 1.5 * bed.extent_mm
+        assert float(HEAD.cavity_mm[bleeding.subtype > 0].max()) < 2 * bed.thickness_mm + 1
+
+
+def test_most_openings_have_a_bleed_under_them_and_a_whole_skull_has_none() -> None:
+    rng = np.random.default_rng(0)
+    opening = Opening.draw(rng)
+    assert draw_beds(rng, ()) == ()
+    assert len(draw_beds(rng, (opening,) * 1000)) == pytest.approx(1000 * BLED, abs=60)
