@@ -32,6 +32,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
+SUBTYPES_OUT = "6x0e"  # of a network that tells subtypes: background, then those of `simulation.blood.Subtype`
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class UNetConfig:
     """Everything that defines a network but its weights. Holds JSON values only.
 
     Attributes:
-        irreps_in, irreps_out: input and output features, e.g. `3x0e` and `1x0e`.
+        irreps_in, irreps_out: input and output features, e.g. `3x0e` and `1x0e`; background first if there are several.
         irreps_levels: hidden features of each level, from the scan's own grid down. l = 0 first.
         diameters_mm: kernel diameter at each level.
         num_radial_basis: radial functions at each level.

@@ -9,7 +9,6 @@ import torch
 
 from ICHSegmentationLib.simulation.anatomy import BONE, Head, Tissue, is_tissue
 from ICHSegmentationLib.simulation.extraaxial import Extraaxial
-from ICHSegmentationLib.simulation.fields import length
 from ICHSegmentationLib.simulation.places import (
     box_around,
     inner_table,
@@ -75,8 +74,8 @@ def open_skull(hu: torch.Tensor, head: Head, opening: Opening) -> None:
     below, bone = under_vault(head, opening.where), inner_table(head).nonzero()
     if below is None or len(bone) == 0:
         return
-    apart_mm = length(((bone - below) * torch.tensor(head.spacing_mm, device=head.device)).unbind(1))
-    centre = bone[apart_mm.argmin()]
+    apart_mm = (bone - below) * torch.tensor(head.spacing_mm, device=head.device)
+    centre = bone[apart_mm.norm(dim=1).argmin()]
     box, distance = rough_ball(head, centre, opening.radius_mm, opening.roughness, opening.seed, reach_mm=REACH_MM)
     depth, tissue = head.cavity_mm[box], head.tissue[box]
     from_rim_mm = (distance - 1) * opening.radius_mm

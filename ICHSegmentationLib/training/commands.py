@@ -171,7 +171,8 @@ def run_train(options: argparse.Namespace, staging: Staging) -> None:
                 processes.wait()
             cases = cases if hard is None else cases.with_hard(hard)
             sitting = Sitting(options.resume, options.minutes, on_step=lambda progress: show_training(bar, progress))
-            run = train(config, cases, options.out, device, sitting, None if start is None else start.weights)
+            weights = None if start is None else start.weights_for(config.network)
+            run = train(config, cases, options.out, device, sitting, weights)
         is_first = processes.is_first
     where = f"member {config.member} stands at step {run.step} of {config.steps} in {options.out}"
     if run.stopped_by_signal:

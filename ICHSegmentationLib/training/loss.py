@@ -49,6 +49,22 @@ def bleed_logit(logits: torch.Tensor) -> torch.Tensor:
     return logits[:, 1:].logsumexp(dim=1, keepdim=True) - logits[:, :1]
 
 
+def subtype_cross_entropy(logits: torch.Tensor, subtype: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Cross entropy among the subtypes, in bleed whose subtype is told; a sum over it, divided by the counted voxels.
+
+    With `cross_entropy` of `bleed_logit` it makes the cross entropy of all classes.
+
+    Args:
+        logits: [batch, classes, x, y, z], background first.
+        subtype: [batch, 1, x, y, z] whole numbers from 1 on, 0 where none is told.
+        counted: [batch, 1, x, y, z], 0 where nothing counts.
+    """
+    told = subtype > 0
+    target = subtype.long().sub(1).clamp_min(0)
+    surprise = -logits[:, 1:].log_softmax(dim=1).gather(1, target)
+    return (surprise * told * counted).sum() / counted.sum().clamp_min(1)
+
+
 LOSSES = {
     "cross_entropy": cross_entropy,
     "cross_entropy_and_dice": cross_entropy_and_dice,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.training.augmentation import Augmentation, augment
 from ICHSegmentationLib.training.pool import StoredCase
@@ -23,6 +24,7 @@ class Batch:
     channels: torch.Tensor
     bleed: torch.Tensor  # 0 or 1
     counted: torch.Tensor  # 0 where the label is ignored
+    subtype: torch.Tensor  # uint8: 1 to 5 in bleed whose subtype is told, else 0
     spacing_mm: tuple[float, float, float]
 
 
@@ -66,7 +68,8 @@ def batch_of(pairs: list[tuple[torch.Tensor, torch.Tensor]], spacing_mm: tuple[f
     label = torch.stack([label for _, label in pairs])[:, None]
     counted = label != IGNORED
     channels = torch.stack([window_channels(hu) for hu, _ in pairs])
-    return Batch(channels, ((label > 0) & counted).float(), counted.float(), spacing_mm)
+    subtype = torch.where(label <= len(Subtype), label, 0)
+    return Batch(channels, ((label > 0) & counted).float(), counted.float(), subtype, spacing_mm)
 
 
 def cut(case: StoredCase, size: Size, corner: Size, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ import torch
 
 from ICHSegmentationLib.bundle import MANIFEST, incomplete, read_manifest
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.tensor_file import load_tensors
 from ICHSegmentationLib.training.train import TrainingConfig
-from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
+from ICHSegmentationLib.unet import PRESETS, SUBTYPES_OUT, EquivariantUNet, UNetConfig
+
+BLEED_OUT = "1x0e"
+HEAD, HEAD_MASK = "head.linear.weight", "head.linear.output_mask"
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,41 @@ class Source:
     def beginning(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration of a training that begins with these weights.
 
-        A network with instance norms may go on with fixed ones: their statistics are measured first.
+        A network with instance norms may go on with fixed ones, whose statistics are measured first, and one that
+        tells bleed from background may learn to tell subtypes.
 
         Raises:
             InputError: the configuration is of a network of its own, and not of this one.
         """
-        if config.network == dataclasses.replace(self.network, norm="fixed"):
+        if config.network in self.ways_on():
             return dataclasses.replace(config, started_from=self.told)
         if config.network not in (self.network, *PRESETS.values()):
             raise InputError(f"the configuration describes another network than that of {self.told}; leave it out.")
         return dataclasses.replace(config, network=self.network, started_from=self.told)
+
+    def ways_on(self) -> list[UNetConfig]:
+        """Other networks that may go on with these weights."""
+        fixed = dataclasses.replace(self.network, norm="fixed")
+        if self.network.irreps_out != BLEED_OUT:
+            return [fixed]
+        return [fixed, *(dataclasses.replace(network, irreps_out=SUBTYPES_OUT) for network in (self.network, fixed))]
+
+    def weights_for(self, network: UNetConfig) -> dict[str, torch.Tensor]:
+        """The weights that a training of `network`, one of `ways_on` or this one, begins with.
+
+        Where it is to tell subtypes, it says at first of each voxel as much bleed as before, all subtypes alike.
+        """
+        if network.irreps_out == self.network.irreps_out:
+            return self.weights
+        kinds = len(Subtype)
+        head, bias = self.weights[HEAD], self.weights["bias"]
+        background = torch.zeros_like(head)
+        return {
+            **self.weights,
+            HEAD: torch.stack([background] + [head] * kinds, dim=1).flatten(),  # e3nn: [features, outputs]
+            HEAD_MASK: torch.ones(1 + kinds),
+            "bias": torch.cat([torch.zeros_like(bias), (bias - math.log(kinds)).expand(kinds)]),
+        }
 
 
 def sources_of(folder: Path) -> list[Source]:

@@ -23,11 +23,11 @@ from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import BATCHES_PER_NEW_CASE, TrainingCases
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
-from ICHSegmentationLib.training.loss import LOSSES, bleed_logit
+from ICHSegmentationLib.training.loss import LOSSES, bleed_logit, subtype_cross_entropy
 from ICHSegmentationLib.training.patches import Batch, draw_patches
 from ICHSegmentationLib.training.processes import own_device
 from ICHSegmentationLib.training.validation import Validation
-from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
+from ICHSegmentationLib.unet import PRESETS, SUBTYPES_OUT, EquivariantUNet, UNetConfig
 
 logger = logging.getLogger(__name__)
 
@@ -209,14 +209,15 @@ def equivariant_system(
     if start is not None:
         network.load_state_dict({**to_measure, **start})
     network.to(device)
-    loss_of = LOSSES[config.loss]
+    loss_of, told_apart = LOSSES[config.loss], config.network.irreps_out == SUBTYPES_OUT
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 
     def loss(batch: Batch) -> torch.Tensor:
         # no autocast: the network computes in the type of its input, its kernels and statistics in float32
         with torch.autocast(device.type, enabled=False):
-            logits = bleed_logit(network(batch.channels.to(dtype), batch.spacing_mm).float())
-            return loss_of(logits, batch.bleed, batch.counted)
+            logits = network(batch.channels.to(dtype), batch.spacing_mm).float()
+            found = loss_of(bleed_logit(logits), batch.bleed, batch.counted)
+            return found + subtype_cross_entropy(logits, batch.subtype, batch.counted) if told_apart else found
 
     if not resumed and to_measure.keys() - (start or {}).keys():
         measure_norms(network, config, cases, device)

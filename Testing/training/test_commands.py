@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import SMALL, head_with_ball
 from programs import ich, wait_until
 
@@ -19,8 +20,10 @@ from ICHSegmentationLib.data.nnunet import SIMULATED, LabelledScan, read_descrip
 from ICHSegmentationLib.training import commands
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT
 from ICHSegmentationLib.training.loop import Progress
+from ICHSegmentationLib.training.loss import bleed_logit
+from ICHSegmentationLib.training.sources import source_for, sources_of
 from ICHSegmentationLib.training.train import chosen_config
-from ICHSegmentationLib.unet import PRESETS
+from ICHSegmentationLib.unet import PRESETS, SUBTYPES_OUT, EquivariantUNet, UNetConfig
 
 SETTINGS = {"network": dataclasses.asdict(SMALL), "patch_sizes": [[16, 16, 2]], "validate_every": 2}
 
@@ -85,6 +88,28 @@ def test_a_member_begins_with_instance_norms_and_goes_on_with_fixed_ones(
     config.write_text(json.dumps({"network": {**same, "parity": False}, "patch_sizes": [[16, 16, 4]]}))
     assert main([*command, "--out", str(tmp_path / "other")]) == 2
     assert "describes another network" in capsys.readouterr().err
+
+
+def test_a_member_that_tells_bleed_learns_to_tell_subtypes_and_begins_with_as_much_bleed(
+    pool: Path, tmp_path: Path, small_bundle: Path
+) -> None:
+    config = tmp_path / "subtypes.json"
+    wished = {**dataclasses.asdict(SMALL), "irreps_out": SUBTYPES_OUT}
+    config.write_text(json.dumps({"network": wished, "patch_sizes": [[16, 16, 4]], "steps": 2}))
+    source = source_for(small_bundle, 0)
+    begun = EquivariantUNet(UNetConfig.from_json(wished))
+    begun.load_state_dict(source.weights_for(begun.config))
+    channels = torch.randn(1, 3, 12, 12, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, after = source.built()(channels, (1.0, 1.0, 2.0)), begun(channels, (1.0, 1.0, 2.0))
+    assert torch.allclose(bleed_logit(after), before, atol=1e-5)
+    assert torch.allclose(after[:, 1:2].expand(-1, 5, -1, -1, -1), after[:, 1:], atol=1e-6)
+
+    command = ["train", "--data", str(pool), "--config", str(config), "--start", str(small_bundle), "--device", "cpu"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    [trained] = sources_of(tmp_path / "run")
+    assert trained.network.irreps_out == SUBTYPES_OUT
+    assert not torch.equal(trained.weights["bias"][1:], trained.weights["bias"][1:].mean().expand(5))
 
 
 def test_a_member_takes_its_fold_of_nnunets_splits(raw: Path, config: Path, tmp_path: Path) -> None:

@@ -6,8 +6,16 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
-from ICHSegmentationLib.training.loss import cross_entropy, cross_entropy_and_dice, soft_dice, tversky
+from ICHSegmentationLib.training.loss import (
+    bleed_logit,
+    cross_entropy,
+    cross_entropy_and_dice,
+    soft_dice,
+    subtype_cross_entropy,
+    tversky,
+)
 
 
 def test_cross_entropy_counts_only_what_counts() -> None:
@@ -36,3 +44,15 @@ def test_the_tversky_loss_minds_missed_bleed_more_than_as_much_false_bleed() -> 
     assert misses > overcalls > 0.05
     assert float(tversky(target * 40 - 20, target, counted)) < 1e-3
     assert float(tversky(more * 40 - 20, target, (target == more).float())) < 1e-3
+
+
+def test_bleed_and_subtypes_make_the_cross_entropy_of_all_classes() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(2, 6, 4, 4, 4, generator=generator)
+    label = torch.randint(0, 6, (2, 1, 4, 4, 4), generator=generator)
+    counted = (torch.rand(2, 1, 4, 4, 4, generator=generator) < 0.8).float()
+    parts = cross_entropy(bleed_logit(logits), (label > 0).float(), counted)
+    parts = parts + subtype_cross_entropy(logits, label.to(torch.uint8), counted)
+    each = functional.cross_entropy(logits, label[:, 0], reduction="none")[:, None]
+    assert float(parts) == pytest.approx(float((each * counted).sum() / counted.sum()), rel=1e-5)
+    assert float(subtype_cross_entropy(logits, torch.zeros_like(label, dtype=torch.uint8), counted)) == 0
