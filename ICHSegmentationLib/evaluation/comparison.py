@@ -18,7 +18,7 @@ from ICHSegmentationLib.data.grids import check_same_grid
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.child import CATALOGUE, Job
 from ICHSegmentationLib.evaluation.evaluate import Evaluation, evaluate
-from ICHSegmentationLib.evaluation.jobs import OnNews, Spent, check_same_job, run_job, spent_by
+from ICHSegmentationLib.evaluation.jobs import OnNews, Spent, check_same_job, nobody, run_job, spent_by
 from ICHSegmentationLib.evaluation.metrics import require_surface_distance
 from ICHSegmentationLib.evaluation.pairs import Pair, read_labels
 from ICHSegmentationLib.evaluation.split import Split
@@ -83,7 +83,7 @@ def compare(
     budget: Budget,
     device: str = "auto",
     seed: int = 0,
-    on_news: OnNews = lambda sentence: None,
+    on_news: OnNews = nobody,
 ) -> tuple[list[Standing], list[Failure]]:
     """Trains, predicts with and judges every entrant; one that fails does not stop the others.
 

@@ -25,6 +25,10 @@ LOOK_SECONDS = 0.5  # between two looks at a child's memory
 OnNews = Callable[[str], None]
 
 
+def nobody(sentence: str) -> None:
+    """Listens to no news."""
+
+
 @dataclass(frozen=True)
 class Spent:
     """What a job took so far, over all its sittings.

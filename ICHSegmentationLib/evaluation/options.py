@@ -53,7 +53,7 @@ def data_of(options: argparse.Namespace) -> Path:
     from ICHSegmentationLib.evaluation.small_set import SmallSet, write_small_set
 
     folder = options.out / "data"
-    write_small_set(SmallSet(seed=seed_of(options)), folder)
+    write_small_set(SmallSet(seed=seed_of(options)), folder, tell)
     return folder
 
 

@@ -18,6 +18,7 @@ import torch
 
 from ICHSegmentationLib.data.nnunet import CHANNEL, SIMULATED, LabelledScan, write_nnunet_raw
 from ICHSegmentationLib.errors import InputError
+from ICHSegmentationLib.evaluation.jobs import OnNews, nobody
 from ICHSegmentationLib.geometry import PADDING_HU
 from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import EDITION, IGNORED, CaseParameters, simulate
@@ -56,8 +57,10 @@ class SmallSet:
     seed: int = 0
 
 
-def write_small_set(wanted: SmallSet, folder: Path) -> None:
+def write_small_set(wanted: SmallSet, folder: Path, on_news: OnNews = nobody) -> None:
     """Writes imagesTr, labelsTr, imagesTs, labelsTs and dataset.json, unless this very set is there.
+
+    `on_news` is told in a sentence what is begun.
 
     Raises:
         InputError: the folder holds another data set.
@@ -69,6 +72,7 @@ def write_small_set(wanted: SmallSet, folder: Path) -> None:
             raise InputError(f"{folder} holds another data set; name another folder.")
         return
     write_json(described, values)
+    on_news(f"{wanted.training + wanted.tests} heads are simulated ...")
     for scan in scans(wanted, range(wanted.training, wanted.training + wanted.tests)):
         for part, array in (("imagesTs", scan.volume.hu.astype(np.int16)), ("labelsTs", scan.label)):
             name = scan.name + (CHANNEL if part == "imagesTs" else "")

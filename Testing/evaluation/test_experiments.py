@@ -269,7 +269,9 @@ def test_a_probability_drawn_honestly_has_no_calibration_error_and_a_bold_one_ha
 def test_calibration_of_an_ensemble_tells_whether_its_range_holds_the_volume(brightness_ensemble: Ensemble) -> None:
     volume = head_with_ball((2.0, 2.0, 5.0))
     scan = LabelledScan("head", volume, (volume.hu == 70).astype(np.uint8))
-    found = calibration_experiment(brightness_ensemble, [scan], "full", "cpu")
+    news: list[str] = []
+    found = calibration_experiment(brightness_ensemble, [scan], "full", "cpu", news.append)
+    assert news == ["head is segmented (1 of 1) ..."]
     assert len(found.volumes) == 1
     case = found.volumes[0]
     assert case.true_ml == pytest.approx(volume_of(scan.label, volume))

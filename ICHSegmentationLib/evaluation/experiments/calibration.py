@@ -17,6 +17,7 @@ from scipy import ndimage
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.ensemble import Ensemble
 from ICHSegmentationLib.evaluation.figures import MEASURED, PREDICTED
+from ICHSegmentationLib.evaluation.jobs import OnNews, nobody
 from ICHSegmentationLib.inference import segment, volume_of
 
 BINS = 10
@@ -101,11 +102,19 @@ class Calibration:
 
 
 def calibration_experiment(
-    ensemble: Ensemble, scans: Sequence[LabelledScan], quality: str = "auto", device: str = "auto"
+    ensemble: Ensemble,
+    scans: Sequence[LabelledScan],
+    quality: str = "auto",
+    device: str = "auto",
+    on_news: OnNews = nobody,
 ) -> Calibration:
-    """Segments every scan and compares with its reference; `quality` and `device` as in `inference.segment`."""
+    """Segments every scan and compares with its reference; `quality` and `device` as in `inference.segment`.
+
+    `on_news` is told in a sentence what is begun.
+    """
     probabilities, truths, volumes = [], [], []
-    for scan in scans:
+    for number, scan in enumerate(scans, 1):
+        on_news(f"{scan.name} is segmented ({number} of {len(scans)}) ...")
         result = segment(scan.volume, ensemble, quality, device)
         head = head_mask(scan.volume.hu)
         bleed = scan.label > 0

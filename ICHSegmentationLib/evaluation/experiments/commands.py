@@ -155,7 +155,7 @@ def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
     predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
     scans = scans_for(options, predictors)
     with staging.folder(options.out, options.overwrite) as folder:
-        found = spacing_experiment(predictors, scans, spacings)
+        found = spacing_experiment(predictors, scans, spacings, tell)
         values = {"predictions": [dataclasses.asdict(each) for each in found]}
         write(folder, "spacing", values, spacing_figure(found, about(options, len(scans))))
     for name in predictors:
@@ -176,7 +176,7 @@ def run_calibration(options: argparse.Namespace, staging: Staging) -> None:
     pairs = labelled_pairs(options.data) if options.bundle is None else held_out_pairs(options.data, ())
     ensemble, scans = load_bundle(options.bundle), scans_of(options.data, pairs, options.cases)
     with staging.folder(options.out, options.overwrite) as folder:
-        found = calibration_experiment(ensemble, scans, options.quality, options.device)
+        found = calibration_experiment(ensemble, scans, options.quality, options.device, tell)
         errors = {"head": found.head.expected_error, "in_question": found.in_question.expected_error}
         values = {
             "expected_calibration_error": errors,

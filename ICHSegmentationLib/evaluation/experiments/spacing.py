@@ -15,6 +15,7 @@ from ICHSegmentationLib.baselines.system import Predictor
 from ICHSegmentationLib.data.nnunet import LabelledScan
 from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.evaluation.figures import MARKERS, dice_against
+from ICHSegmentationLib.evaluation.jobs import OnNews, nobody
 from ICHSegmentationLib.evaluation.metrics import Spacing, dice
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.inference import resample
@@ -31,12 +32,19 @@ class AtSpacing:
 
 
 def spacing_experiment(
-    predictors: Mapping[str, Predictor], scans: Sequence[LabelledScan], spacings_mm: Sequence[Spacing]
+    predictors: Mapping[str, Predictor],
+    scans: Sequence[LabelledScan],
+    spacings_mm: Sequence[Spacing],
+    on_news: OnNews = nobody,
 ) -> list[AtSpacing]:
-    """Predicts every scan at every spacing, and judges on that spacing's own voxels."""
+    """Predicts every scan at every spacing, and judges on that spacing's own voxels.
+
+    `on_news` is told in a sentence what is begun.
+    """
     found = []
     for scan in scans:
         for spacing in spacings_mm:
+            on_news(f"{scan.name} at {in_words(spacing)} mm ...")
             coarse = at_spacing(scan, spacing)
             for name, predictor in predictors.items():
                 score = dice(predictor.mask(coarse.volume), coarse.label > 0)
