@@ -20,7 +20,7 @@ from ICHSegmentationLib.baselines.commands import add_commands as add_system_com
 from ICHSegmentationLib.data.commands import add_commands as add_data_commands
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.evaluation.commands import add_commands as add_evaluation_commands
-from ICHSegmentationLib.memory import keep_freed_memory
+from ICHSegmentationLib.memory import keep_freed_memory, use_huge_pages
 from ICHSegmentationLib.staging import Staging
 from ICHSegmentationLib.terminology import DISCLAIMER
 from ICHSegmentationLib.training.commands import add_commands as add_training_commands
@@ -35,8 +35,7 @@ SECONDS_BETWEEN_LINES = 60.0  # of progress, where there is no terminal
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    # torch reads this once, at its first large allocation: huge pages make fresh memory several times faster
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    use_huge_pages()
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(name)s: %(message)s")
     staging = Staging()

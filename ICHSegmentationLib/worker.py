@@ -42,10 +42,8 @@ import numpy as np
 
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.geometry import Volume
-from ICHSegmentationLib.memory import give_back_freed_memory, keep_freed_memory
+from ICHSegmentationLib.memory import give_back_freed_memory, keep_freed_memory, use_huge_pages
 from ICHSegmentationLib.staging import Staging
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; torch reads this at its first large allocation
 
 PROGRESS_EVERY_S = 0.1
 
@@ -236,6 +234,7 @@ def end_with_its_starter(leave: Callable[[], None]) -> BinaryIO:
 
 def main() -> None:
     """Serves standard input and output."""
+    use_huge_pages()
     keep_freed_memory()
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no print of a library gets among the messages

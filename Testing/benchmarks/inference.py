@@ -12,14 +12,11 @@ import argparse
 import dataclasses
 import itertools
 import json
-import os
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does
 
 import numpy as np
 import torch
@@ -28,7 +25,7 @@ from torch import nn
 from ICHSegmentationLib.dense_convolution import DenseConvolution, convolve
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
 from ICHSegmentationLib.inference import segment, working_grid
-from ICHSegmentationLib.memory import keep_freed_memory
+from ICHSegmentationLib.memory import keep_freed_memory, use_huge_pages
 from ICHSegmentationLib.unet import EquivariantUNet
 from ICHSegmentationLib.volume import Volume, as_volume
 
@@ -138,7 +135,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.only:
         torch.set_flush_denormal(True)
-        keep_freed_memory()  # as the command line does, for both
+        use_huge_pages()  # as the command line does
+        keep_freed_memory()
         values = {"tile_s": time_nnunet_tile()} if options.only == "nnunet" else time_ensemble(options.only)
         print(json.dumps(values))
         return

@@ -23,6 +23,7 @@ from torch import nn
 
 from ICHSegmentationLib.convolution import Spacing, VoxelConvolution
 from ICHSegmentationLib.devices import fastest_dtype
+from ICHSegmentationLib.memory import keep_freed_memory, use_huge_pages
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
 from ICHSegmentationLib.training.loop import Progress, Sitting
@@ -136,6 +137,8 @@ def waiting_share() -> float:
 
 
 def main() -> None:
+    use_huge_pages()  # as the command line does
+    keep_freed_memory()
     torch.manual_seed(0)
     for spacing_mm in SPACINGS_MM:
         compare(spacing_mm)
