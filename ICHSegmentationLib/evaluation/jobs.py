@@ -36,7 +36,7 @@ class Spent:
     Attributes:
         seconds: wall clock.
         processor_seconds: of all its processes' cores; what the wall clock would be on one free core.
-        memory_mb: most that its processes held together.
+        memory_mb: most that its processes held together; what several share counts once, where the system tells.
     """
 
     seconds: float = 0.0
@@ -49,7 +49,7 @@ class Spent:
         try:
             parent = psutil.Process(process)
             for each in (parent, *parent.children(recursive=True)):
-                memory += each.memory_info().rss / 1e6
+                memory += memory_of(each) / 1e6
                 times = each.cpu_times()
                 used += times.user + times.system
             ended = parent.cpu_times()
@@ -65,6 +65,17 @@ class Spent:
             self.processor_seconds + later.processor_seconds,
             max(self.memory_mb, later.memory_mb),
         )
+
+
+def memory_of(process: psutil.Process) -> int:
+    """Bytes that a process holds: on Linux its share of what it shares with others, elsewhere all of that.
+
+    Raises:
+        psutil.Error: it has ended, or is another user's.
+    """
+    if sys.platform == "linux":
+        return int(process.memory_full_info().pss)
+    return int(process.memory_info().rss)
 
 
 def check_same_job(path: Path, job: Job, but: Sequence[str]) -> None:
