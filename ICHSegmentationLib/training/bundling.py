@@ -10,7 +10,7 @@ import torch
 
 from ICHSegmentationLib.ensemble import BundleInfo, save_bundle
 from ICHSegmentationLib.errors import InputError
-from ICHSegmentationLib.training.sources import Source, sources_of
+from ICHSegmentationLib.training.sources import Source, source_for, sources_of
 from ICHSegmentationLib.unet import PRESETS
 from ICHSegmentationLib.windowing import WINDOWS_HU
 
@@ -25,17 +25,25 @@ def bundle_runs(
     threshold: float,
     trained_on: str,
     average: bool = False,
+    towards: Path | None = None,
+    share: float = 0.5,
 ) -> str:
     """Writes a bundle of the kept weights of runs, and of all members of other bundles; returns its SHA-256.
 
-    With `average` it has one member, the mean of them all; see `averaged`.
+    With `average` it has one member, the mean of them all; see `averaged`. With `towards`, a run, the weights of each
+    member are moved that share of the way to the run's.
 
     Raises:
-        InputError: a folder is neither, their networks differ, or the threshold is no probability.
+        InputError: a folder is neither, their networks differ, or the threshold or the share is none.
     """
     if not 0 < threshold < 1:
         raise InputError(f"the threshold must lie between 0 and 1; found {threshold}.")
+    if not 0 <= share <= 1:
+        raise InputError(f"the share of the way must lie between 0 and 1; found {share}.")
     sources = [source for folder in folders for source in sources_of(folder)]
+    if towards is not None:
+        other = source_for(towards, 0)
+        sources = [mean_of([source, other], [1 - share, share]) for source in sources]
     members = [averaged(sources)] if average else sources
     told = {"data": trained_on, "members": [source.recipe for source in members]}
     info = bundle_info(members, name, version, threshold, told)
@@ -48,10 +56,18 @@ def averaged(sources: Sequence[Source]) -> Source:
     Networks that went on from common weights lie in one basin, and their mean is about as good as their ensemble
     (Wortsman et al., ICML 2022) at the cost of one. The mean of networks that share nothing is no network.
     """
+    return mean_of(sources, [1 / len(sources)] * len(sources))
+
+
+def mean_of(sources: Sequence[Source], shares: Sequence[float]) -> Source:
+    """One network whose weights are a weighted mean; the shares add up to 1."""
     require_one_network(sources)
-    weights = {key: torch.stack([source.weights[key] for source in sources]).mean(0) for key in sources[0].weights}
+    weights = {
+        key: torch.stack([share * source.weights[key] for source, share in zip(sources, shares, strict=True)]).sum(0)
+        for key in sources[0].weights
+    }
     told = [source.told for source in sources]
-    recipe = {"average_of": told, "recipes": [source.recipe for source in sources]}
+    recipe = {"average_of": told, "shares": list(shares), "recipes": [source.recipe for source in sources]}
     return Source(weights, sources[0].network, recipe, f"the mean of {', '.join(told)}")
 
 

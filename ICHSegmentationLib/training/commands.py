@@ -88,6 +88,10 @@ def add_commands(commands: Any) -> None:
     bundle.add_argument(
         "--average", action="store_true", help="one member, the mean of all their weights: for runs of one line"
     )
+    bundle.add_argument(
+        "--towards", type=Path, metavar="RUN", help="move each member's weights a share of the way to this run's"
+    )
+    bundle.add_argument("--share", type=float, default=0.5, help="with --towards (default: 0.5)")
     bundle.add_argument("--trained-on", required=True, help="the training data, in words, for the manifest")
     bundle.set_defaults(command=run_bundle)
 
@@ -321,6 +325,8 @@ def run_bundle(options: argparse.Namespace, staging: Staging) -> None:
             options.threshold,
             options.trained_on,
             options.average,
+            options.towards,
+            options.share,
         )
     manifest = read_manifest(options.out)
     count = len(manifest.files)

@@ -63,6 +63,23 @@ def test_the_average_of_runs_is_one_member_with_the_mean_of_their_weights(cases:
     assert [part["member"] for part in recipe["recipes"]] == [0, 1]
 
 
+def test_members_moved_towards_a_run_are_weighted_means_and_tell_of_what(cases: TrainingCases, tmp_path: Path) -> None:
+    folders = [tmp_path / "0", tmp_path / "1", tmp_path / "on"]
+    *runs, on = [train(dataclasses.replace(CONFIG, member=m), cases, folder) for m, folder in enumerate(folders)]
+    made = tmp_path / "bundle"
+    bundle_runs(folders[:2], made, "moved", "1", 0.4, "three balls", towards=folders[2], share=0.25)
+    ensemble = load_bundle(made)
+    for member, run in zip(ensemble.members, runs, strict=True):
+        for name, value in member.state_dict().items():
+            wanted = 0.75 * run.kept_weights()[name] + 0.25 * on.kept_weights()[name]
+            assert torch.allclose(value, wanted, rtol=1e-3, atol=1e-6), name
+    first, second = ensemble.info.training["members"]
+    assert first["average_of"] == ["0, step 2", "on, step 2"]
+    assert second["shares"] == [0.75, 0.25]
+    with pytest.raises(InputError, match="share of the way must lie between 0 and 1; found 1.5"):
+        bundle_runs(folders[:2], tmp_path / "far", "far", "1", 0.4, "balls", towards=folders[2], share=1.5)
+
+
 def test_members_of_a_new_ensemble_begin_with_those_of_an_old_one_in_turns(small_bundle: Path) -> None:
     first, second, third = (source_for(small_bundle, member) for member in range(3))
     assert [source.told.split(" (")[0] for source in (first, second, third)] == [
