@@ -76,7 +76,7 @@ def test_members_moved_towards_a_run_are_weighted_means_and_tell_of_what(cases: 
     first, second = ensemble.info.training["members"]
     assert first["average_of"] == ["0, step 2", "on, step 2"]
     assert second["shares"] == [0.75, 0.25]
-    with pytest.raises(InputError, match="share of the way must lie between 0 and 1; found 1.5"):
+    with pytest.raises(InputError, match=r"between 0 and 1; found 1\.5"):
         bundle_runs(folders[:2], tmp_path / "far", "far", "1", 0.4, "balls", towards=folders[2], share=1.5)
 
 
