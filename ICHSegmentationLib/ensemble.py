@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ICHSegmentationLib.bundle import FORMAT_VERSION, MANIFEST, Manifest, file_sha256, incomplete, read_manifest
 from ICHSegmentationLib.convolution import Spacing, rounded_spacing
@@ -131,7 +131,7 @@ def save_bundle(folder: Path, info: BundleInfo, members: list[dict[str, torch.Te
             half[key] = value.detach().cpu().to(torch.float16).contiguous()
             if not bool(torch.isfinite(half[key]).all()):
                 raise InputError(f"the weight {key} of member {index} is no number that float16 can hold.")
-        save_file(half, file)
+        file.write_bytes(save(half))  # `save_file` makes a file that nobody else may read
         entries.append({"file": file.name, "sha256": file_sha256(file)})
     manifest = {"format": FORMAT_VERSION, **dataclasses.asdict(info), "members": entries}
     content = json.dumps(manifest, indent=1).encode()

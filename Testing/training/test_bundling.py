@@ -32,6 +32,7 @@ def test_a_bundle_holds_the_averaged_weights_and_the_recipe(cases: TrainingCases
     for member, run in zip(ensemble.members, runs, strict=True):
         for name, value in member.state_dict().items():
             assert torch.allclose(value, run.kept_weights()[name], rtol=1e-3, atol=1e-6), name
+    assert len({path.stat().st_mode for path in (tmp_path / "bundle").iterdir()}) == 1  # who reads one reads all
     training = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["training"]
     assert training["data"] == "three balls"
     assert [recipe["member"] for recipe in training["members"]] == [0, 1]
