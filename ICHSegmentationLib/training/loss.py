@@ -49,20 +49,23 @@ def bleed_logit(logits: torch.Tensor) -> torch.Tensor:
     return logits[:, 1:].logsumexp(dim=1, keepdim=True) - logits[:, :1]
 
 
-def subtype_cross_entropy(logits: torch.Tensor, subtype: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Cross entropy among the subtypes, in bleed whose subtype is told; a sum over it, divided by the counted voxels.
+def subtype_cross_entropy(
+    logits: torch.Tensor, subtype: torch.Tensor, counted: torch.Tensor, smooth: float = 20.0
+) -> torch.Tensor:
+    """Mean cross entropy among the subtypes over the bleed whose subtype is told; `smooth` voxels keep specks calm.
 
-    With `cross_entropy` of `bleed_logit` it makes the cross entropy of all classes.
+    A sum over it divided by all counted voxels, the cross entropy of all classes, was tried: bleed is one voxel in a
+    hundred, and after 900 steps the network told nothing apart.
 
     Args:
         logits: [batch, classes, x, y, z], background first.
         subtype: [batch, 1, x, y, z] whole numbers from 1 on, 0 where none is told.
         counted: [batch, 1, x, y, z], 0 where nothing counts.
     """
-    told = subtype > 0
+    told = (subtype > 0) * counted
     target = subtype.long().sub(1).clamp_min(0)
     surprise = -logits[:, 1:].log_softmax(dim=1).gather(1, target)
-    return (surprise * told * counted).sum() / counted.sum().clamp_min(1)
+    return (surprise * told).sum() / (told.sum() + smooth)
 
 
 LOSSES = {
