@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 from ICHSegmentationLib.convolution import Spacing
+from ICHSegmentationLib.training.beginning import RARE_LOGIT
 
 REVERSED = ((), (-2, -1), (-3, -1), (-3, -2))  # axes that each rotation reverses: none; about x, y, z
 ORDER = len(REVERSED)
-RARE = 0.01  # probability of bleed that an untrained network says, on average
 
 
 def rotate(volume: torch.Tensor, element: int) -> torch.Tensor:
@@ -95,9 +95,7 @@ class GroupUNet(nn.Module):
     is brought together at the end: its mean here. Where a side is odd, pooled blocks overlap evenly, so that rotations
     commute at every size. The spacing is not looked at.
 
-    The head's bias begins at the log odds of rare bleed (as Lin et al., ICCV 2017, section 4.1). Else a narrow head
-    first learns that bleed is rare by turning all its weights negative; what they weigh is hardly below 0, so no answer
-    then rises above what the bias says.
+    The head's bias begins at the log odds of rare bleed (see `training/beginning.py`).
     """
 
     def __init__(self, channels: int, width: int = 8, levels: int = 4, diameter: int = 5) -> None:
@@ -114,7 +112,7 @@ class GroupUNet(nn.Module):
             second = GroupConvolution(upper, upper, diameter)
             self.decoder.append(nn.Sequential(GroupBlock(first, upper), GroupBlock(second, upper)))
         self.head = nn.Conv3d(width, 1, 1)
-        self.head.bias = nn.Parameter(torch.full((1,), math.log(RARE / (1 - RARE))))
+        self.head.bias = nn.Parameter(torch.full((1,), RARE_LOGIT))
 
     def forward(self, inputs: torch.Tensor, spacing_mm: Spacing) -> torch.Tensor:
         x = inputs

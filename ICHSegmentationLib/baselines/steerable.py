@@ -19,6 +19,7 @@ from ICHSegmentationLib.errors import InputError
 from ICHSegmentationLib.geometry import Volume
 from ICHSegmentationLib.patches import INSTANCE2022_TILING, Tiling
 from ICHSegmentationLib.training.augmentation import HIGHEST_TEMPERATURE, Augmentation, deform_in_plane
+from ICHSegmentationLib.training.beginning import untrained_network
 from ICHSegmentationLib.unet import PRESETS, EquivariantUNet, UNetConfig
 from ICHSegmentationLib.windowing import WINDOWS_HU, window_channels
 
@@ -94,7 +95,7 @@ def scan_recipe(settings: ScanSettings) -> Recipe:
     """The patch in training is the tile of prediction, whose size is the only one the paper gives."""
     refuse_several_patches(settings.training)
     return Recipe(
-        network=lambda: WindowedNetwork(EquivariantUNet(settings.network), settings.windows_hu),
+        network=lambda: WindowedNetwork(untrained_network(settings.network), settings.windows_hu),
         split=partial(random_subset, share=settings.subset),
         change=diffeomorphism,
         tiling=settings.tiling,
@@ -150,7 +151,7 @@ class SteerableSettings:
 def steerable_recipe(settings: SteerableSettings) -> Recipe:
     refuse_several_patches(settings.training)
     return Recipe(
-        network=lambda: WindowedNetwork(EquivariantUNet(settings.network), settings.windows_hu),
+        network=lambda: WindowedNetwork(untrained_network(settings.network), settings.windows_hu),
         split=partial(random_subset, share=1 - settings.validation_share),
         tiling=settings.tiling,
         at_spacing=baked,

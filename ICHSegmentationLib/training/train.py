@@ -20,6 +20,7 @@ from ICHSegmentationLib.errors import InputError, require_at_least
 from ICHSegmentationLib.layers import MEASURED, measured_norms
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.averaging import WeightAverage
+from ICHSegmentationLib.training.beginning import untrained_network
 from ICHSegmentationLib.training.cases import BATCHES_PER_NEW_CASE, TrainingCases
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, Run, System
 from ICHSegmentationLib.training.loop import UNTIL_DONE, LoopConfig, Sitting, train_system
@@ -204,7 +205,7 @@ def equivariant_system(
     Fixed norms that `start` does not hold are measured on batches to come, unless a checkpoint will bring them.
     """
     torch.manual_seed(config.seed * 1000 + config.member)
-    network = EquivariantUNet(config.network)
+    network = untrained_network(config.network)
     to_measure = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[2] in MEASURED}
     if start is not None:
         network.load_state_dict({**to_measure, **start})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from helpers import small_network
+from helpers import SMALL, small_network
 
+from ICHSegmentationLib.baselines.patch_system import PatchSystem
 from ICHSegmentationLib.baselines.patches import Patch
 from ICHSegmentationLib.baselines.steerable import (
     WindowedNetwork,
@@ -17,6 +20,7 @@ from ICHSegmentationLib.baselines.steerable import (
     so3_steerable,
     without_rims,
 )
+from ICHSegmentationLib.training.beginning import RARE
 from ICHSegmentationLib.unet import PRESETS
 from ICHSegmentationLib.volume import as_volume
 
@@ -42,6 +46,16 @@ def test_the_melba_recipe_is_the_papers() -> None:
     assert (settings.training.learning_rate, settings.training.patience) == (5e-3, 25)
     assert settings.training.patch == settings.tiling.patch == (128, 128, 128)
     assert settings.tiling.gaussian
+
+
+@pytest.mark.parametrize("system", [scan_e3nn(), so3_steerable()])
+def test_both_begin_with_bleed_for_rare(system: PatchSystem) -> None:
+    narrow = dataclasses.replace(SMALL, irreps_out=system.settings.network.irreps_out)
+    torch.manual_seed(0)
+    network = system.recipe_of(dataclasses.replace(system.settings, network=narrow)).network().eval()
+    with torch.no_grad():
+        answer = network(100 * torch.rand(1, 1, 16, 16, 8), SPACING_MM).sigmoid()
+    assert RARE / 3 < answer.median() < 3 * RARE
 
 
 def test_the_network_sees_windows() -> None:
