@@ -124,14 +124,14 @@ class Extraaxial:
         side = head.midline_mm > 0
         surface = head.brain_mm < 2.5
         if self.along == "opening":
-            centre = under_vault(head, self.where)
+            candidates = under_vault(head)
         elif self.along == "convexity":
-            centre = pick_voxel(inside & (head.cavity_mm <= 2.5) & (head.midline_mm.abs() > 12), self.where)
+            candidates = inside & (head.cavity_mm <= 2.5) & (head.midline_mm.abs() > 12)
         elif self.along == "falx":
-            falx = inside & (head.midline_mm.abs() < 2) & surface & (head.tentorium_mm > 6)
-            centre = pick_voxel(falx, self.where)
+            candidates = inside & (head.midline_mm.abs() < 2) & surface & (head.tentorium_mm > 6)
         else:
-            centre = pick_voxel(inside & (head.tentorium_mm.abs() < 2) & surface, self.where)
+            candidates = inside & (head.tentorium_mm.abs() < 2) & surface
+        centre = pick_voxel(candidates, self.where)
         if centre is None:
             return None
         distance = length(offsets_mm(head, centre)) / self.extent_mm

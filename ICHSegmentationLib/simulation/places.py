@@ -21,12 +21,9 @@ def inner_table(head: Head) -> torch.Tensor:
     return in_vault(head) & is_tissue(head.tissue, BONE) & (head.cavity_mm > -4) & (head.cavity_mm < 0)
 
 
-def under_vault(head: Head, where: float) -> torch.Tensor | None:
-    """The voxel at the quantile `where` of those under the inner table, [3]; None if none is in view.
-
-    It is the same in a head and in its part within the skull.
-    """
-    return pick_voxel(in_vault(head) & (head.cavity_mm > 0) & (head.cavity_mm <= 2.5), where)
+def under_vault(head: Head) -> torch.Tensor:
+    """Where the inner table is near, [x, y, z]: the same voxels in a head and in its part within the skull."""
+    return in_vault(head) & (head.cavity_mm > 0) & (head.cavity_mm <= 2.5)
 
 
 def in_vault(head: Head) -> torch.Tensor:

@@ -71,7 +71,8 @@ def draw_beds(rng: np.random.Generator, openings: tuple[Opening, ...]) -> tuple[
 
 def open_skull(hu: torch.Tensor, head: Head, opening: Opening) -> None:
     """Paints one opening into a painted head, if its vault is in view."""
-    below, bone = under_vault(head, opening.where), inner_table(head).nonzero()
+    table = inner_table(head)
+    below, bone = pick_voxel(under_vault(head), opening.where), table.nonzero()
     if below is None or len(bone) == 0:
         return
     apart_mm = (bone - below) * torch.tensor(head.spacing_mm, device=head.device)
@@ -92,9 +93,8 @@ def open_skull(hu: torch.Tensor, head: Head, opening: Opening) -> None:
     air = (depth > 0) & (depth < opening.air_mm) & (from_rim_mm < 0) & (y > 0)  # air rises: the patient lies supine
     hu[box] = torch.where(air, -900.0, part)
     if opening.kind == "flap":  # the saw started from burr holes
-        rim = inner_table(head)
         for share_round in (0.1, 0.45, 0.8):
-            drill(hu, head, on_rim(rim, box, from_rim_mm, share_round), opening)
+            drill(hu, head, on_rim(table, box, from_rim_mm, share_round), opening)
 
 
 def on_rim(vault: torch.Tensor, box: tuple[slice, slice, slice], from_rim_mm: torch.Tensor, share: float) -> list[int]:

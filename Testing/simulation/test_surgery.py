@@ -12,7 +12,7 @@ from test_tissue import PLAIN, no_bleeding
 
 from ICHSegmentationLib.simulation.anatomy import BONE, is_tissue
 from ICHSegmentationLib.simulation.hemorrhage import place_bleeds
-from ICHSegmentationLib.simulation.places import under_vault
+from ICHSegmentationLib.simulation.places import pick_voxel, under_vault
 from ICHSegmentationLib.simulation.surgery import BLED, OPERATED, Opening, draw_beds, draw_openings, open_skull
 from ICHSegmentationLib.simulation.tissue import paint
 
@@ -75,7 +75,7 @@ def test_a_bleed_of_an_opening_lies_under_it(where: float) -> None:
     opening = dataclasses.replace(Opening.draw(np.random.default_rng(1)), kind="flap", where=where, radius_mm=25.0)
     beds = [bed for seed in range(20) for bed in draw_beds(np.random.default_rng(seed), (opening,))]
     assert 5 < len(beds) < 20
-    centre = under_vault(HEAD, where)
+    centre = pick_voxel(under_vault(HEAD), where)
     assert centre is not None
     for bed in beds[:3]:
         _, bleeding = place_bleeds(HEAD, [bed])
