@@ -49,6 +49,12 @@ def keep_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def settle_memory() -> None:
+    """What a program does first of all: huge pages, and freed memory is kept."""
+    use_huge_pages()
+    keep_freed_memory()
+
+
 def give_back_freed_memory() -> None:
     """Gives back what `keep_freed_memory` has kept: before a long wait."""
     if (library := glibc()) is not None:

@@ -42,7 +42,7 @@ import numpy as np
 
 from ICHSegmentationLib.errors import ICHError, InputError, OutputError
 from ICHSegmentationLib.geometry import Volume
-from ICHSegmentationLib.memory import give_back_freed_memory, keep_freed_memory, use_huge_pages
+from ICHSegmentationLib.memory import give_back_freed_memory, settle_memory
 from ICHSegmentationLib.staging import Staging
 
 PROGRESS_EVERY_S = 0.1
@@ -234,8 +234,7 @@ def end_with_its_starter(leave: Callable[[], None]) -> BinaryIO:
 
 def main() -> None:
     """Serves standard input and output."""
-    use_huge_pages()
-    keep_freed_memory()
+    settle_memory()
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that no print of a library gets among the messages
     messages, staging = Messages(own), Staging()

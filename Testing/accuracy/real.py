@@ -19,7 +19,7 @@ from scipy import ndimage
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.inference import segment
-from ICHSegmentationLib.memory import keep_freed_memory, use_huge_pages
+from ICHSegmentationLib.memory import settle_memory
 from ICHSegmentationLib.volume import as_volume, read_volume
 
 FOUND_SHARE = 0.1  # of a slice's bleed that must be overlapped for it to count as found
@@ -109,8 +109,7 @@ def evaluate_head(ensemble: Ensemble, quality: str, out: Path) -> dict:
 
 
 def main() -> None:
-    use_huge_pages()  # as the command line does
-    keep_freed_memory()
+    settle_memory()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--out", type=Path, required=True)

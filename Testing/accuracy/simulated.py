@@ -25,7 +25,7 @@ from ICHSegmentationLib.evaluation.experiments.calibration import (
 )
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.inference import segment
-from ICHSegmentationLib.memory import keep_freed_memory, use_huge_pages
+from ICHSegmentationLib.memory import settle_memory
 from ICHSegmentationLib.simulation.case import IGNORED
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.training.pool import StoredCase, case_folders, read_case
@@ -107,8 +107,7 @@ def summary(cases: list[dict]) -> dict[str, float]:
 
 
 def main() -> None:
-    use_huge_pages()  # as the command line does
-    keep_freed_memory()
+    settle_memory()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", type=Path)
     parser.add_argument("--bundle", type=Path)

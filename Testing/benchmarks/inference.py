@@ -25,7 +25,7 @@ from torch import nn
 from ICHSegmentationLib.dense_convolution import DenseConvolution, convolve
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
 from ICHSegmentationLib.inference import segment, working_grid
-from ICHSegmentationLib.memory import keep_freed_memory, use_huge_pages
+from ICHSegmentationLib.memory import settle_memory
 from ICHSegmentationLib.unet import EquivariantUNet
 from ICHSegmentationLib.volume import Volume, as_volume
 
@@ -135,8 +135,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.only:
         torch.set_flush_denormal(True)
-        use_huge_pages()  # as the command line does
-        keep_freed_memory()
+        settle_memory()  # as the command line does, for both
         values = {"tile_s": time_nnunet_tile()} if options.only == "nnunet" else time_ensemble(options.only)
         print(json.dumps(values))
         return

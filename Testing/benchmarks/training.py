@@ -23,7 +23,7 @@ from torch import nn
 
 from ICHSegmentationLib.convolution import Spacing, VoxelConvolution
 from ICHSegmentationLib.devices import fastest_dtype
-from ICHSegmentationLib.memory import keep_freed_memory, use_huge_pages
+from ICHSegmentationLib.memory import settle_memory
 from ICHSegmentationLib.training.averaging import WeightAverage
 from ICHSegmentationLib.training.cases import TrainingCases
 from ICHSegmentationLib.training.loop import Progress, Sitting
@@ -137,8 +137,7 @@ def waiting_share() -> float:
 
 
 def main() -> None:
-    use_huge_pages()  # as the command line does
-    keep_freed_memory()
+    settle_memory()  # as the command line does
     torch.manual_seed(0)
     for spacing_mm in SPACINGS_MM:
         compare(spacing_mm)
