@@ -32,6 +32,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
+BLEED_OUT = "1x0e"  # of a network that tells bleed from background
 SUBTYPES_OUT = "6x0e"  # of a network that tells subtypes: background, then those of `simulation.blood.Subtype`
 
 
@@ -136,7 +137,7 @@ PRESETS = {
     # Geiger et al., INSTANCE 2022: E(3), GELU, instance norm, 5 mm kernels doubling with each of 3 downsamplings
     "instance2022": UNetConfig(
         irreps_in="3x0e",
-        irreps_out="1x0e",
+        irreps_out=BLEED_OUT,
         irreps_levels=doubled("20x0e+20x0o+10x1e+10x1o+5x2e+5x2o", 4),
         diameters_mm=(5.0, 10.0, 20.0, 40.0),
         num_radial_basis=(5, 5, 5, 5),
@@ -162,7 +163,7 @@ PRESETS = {
     # The bundle's: E(3), made to be fast on a CPU. One convolution a side on the scan's own grid, the width below.
     "compact": UNetConfig(
         irreps_in="3x0e",
-        irreps_out="1x0e",
+        irreps_out=BLEED_OUT,
         irreps_levels=(
             "6x0e+1x1o+1x2e",
             "10x0e+5x1o+3x2e",

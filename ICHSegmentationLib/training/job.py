@@ -142,7 +142,8 @@ def run(job: Job, heads: Path, work: Path, out: Path, resume: Path | None, devic
         config, start = dataclasses.replace(job.config, member=member), None
         if job.start:
             source = source_for(Path(job.start), member)
-            config, start = source.beginning(config), source.weights
+            config = source.beginning(config)
+            start = source.weights_for(config.network)
         folder = work / "runs" / f"member_{member}"
         sitting = Sitting(resume=True, minutes=share_s / 60, save_every_s=60, threads=2, on_step=Lines(member))
         claim_run(folder, origin)

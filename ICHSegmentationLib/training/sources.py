@@ -20,9 +20,8 @@ from ICHSegmentationLib.simulation.blood import Subtype
 from ICHSegmentationLib.training.checkpoint import CHECKPOINT, kept_weights
 from ICHSegmentationLib.training.tensor_file import load_tensors
 from ICHSegmentationLib.training.train import TrainingConfig
-from ICHSegmentationLib.unet import PRESETS, SUBTYPES_OUT, EquivariantUNet, UNetConfig
+from ICHSegmentationLib.unet import BLEED_OUT, PRESETS, SUBTYPES_OUT, EquivariantUNet, UNetConfig
 
-BLEED_OUT = "1x0e"
 HEAD, HEAD_MASK = "head.linear.weight", "head.linear.output_mask"
 
 
