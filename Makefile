@@ -40,7 +40,7 @@ nnunet: $(VENV)/.installed
 compare: $(VENV)/.installed-dev nnunet
 	$(BIN)/ich compare --simulate --out runs/compare --steps 600 --networks 1 --device cpu \
 		--settings Resources/comparison/small_settings.json
-	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --step 45 --device cpu \
+	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --turn head --step 45 --device cpu \
 		--out runs/compare_rotation --overwrite
 
 # the bundled ensemble on the real scans of ../shared/data

@@ -24,11 +24,12 @@ from ICHSegmentationLib.image_files import write_image_file
 from ICHSegmentationLib.simulation.case import EDITION, IGNORED, CaseParameters, simulate
 from ICHSegmentationLib.simulation.parenchymal import Parenchymal
 from ICHSegmentationLib.simulation.procedural import procedural_anatomy
-from ICHSegmentationLib.simulation.records import to_json
+from ICHSegmentationLib.simulation.records import from_json, to_json
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import as_volume
 
 DESCRIPTION = "small_set.json"  # beside dataset.json: what was simulated
+EDITION_NAME = "simulator_edition"  # in it
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def write_small_set(wanted: SmallSet, folder: Path, on_news: OnNews = nobody) ->
         InputError: the folder holds another data set.
     """
     described = folder / DESCRIPTION
-    values = {**to_json(wanted), "simulator_edition": EDITION}
+    values = {**to_json(wanted), EDITION_NAME: EDITION}
     if (folder / "dataset.json").exists():
         if not described.exists() or json.loads(described.read_text()) != values:
             raise InputError(f"{folder} holds another data set; name another folder.")
@@ -86,9 +87,33 @@ def scans(wanted: SmallSet, numbers: range) -> Iterator[LabelledScan]:
         yield simulated_scan(wanted, number)
 
 
-@torch.inference_mode()
+def described_set(folder: Path) -> SmallSet:
+    """What `write_small_set` made in a folder.
+
+    Raises:
+        InputError: it made nothing there.
+    """
+    described = folder / DESCRIPTION
+    if not described.exists():
+        raise InputError(
+            f"{folder} holds no heads that can be simulated again; data of `ich compare --simulate` is wanted."
+        )
+    values = json.loads(described.read_text())
+    return from_json(SmallSet, {name: value for name, value in values.items() if name != EDITION_NAME})
+
+
+def number_of(scan: LabelledScan) -> int:
+    return int(scan.name.rsplit("_", 1)[1])
+
+
 def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
     """One head, upright, with one or two bleeds in the brain."""
+    return scanned(wanted, number, simulated_head(wanted, number))
+
+
+@torch.inference_mode()
+def simulated_head(wanted: SmallSet, number: int) -> LabelledScan:
+    """The head before it is scanned: in the smaller voxels, without noise, in the whole cube."""
     rng = np.random.default_rng((wanted.seed, number))
     drawn = CaseParameters.draw(rng, anatomies=1).undisturbed()
     bleeds = [
@@ -114,13 +139,19 @@ def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
         slices=slices,
     )
     case = simulate(parameters, procedural_anatomy(int(rng.integers(2**31)), 2.0))
-    hu, subtype = averaged(case.hu.numpy(), wanted.fine), case.subtype.numpy()
-    bleed = averaged((subtype > 0) & (subtype != IGNORED), wanted.fine) >= 0.5
+    subtype = case.subtype.numpy()
+    bleed = (subtype > 0) & (subtype != IGNORED)
+    return LabelledScan(f"simulated_{number:03d}", as_volume(case.hu.numpy(), (step,) * 3), bleed.astype(np.uint8))
+
+
+def scanned(wanted: SmallSet, number: int, head: LabelledScan) -> LabelledScan:
+    """The scan of `simulated_head` as it lies: averaged, with the noise of that number, in the round field."""
+    hu, bleed = averaged(head.volume.hu, wanted.fine), averaged(head.label, wanted.fine) >= 0.5
     noise = np.random.default_rng((wanted.seed, number, 1)).normal(0, wanted.noise_hu, hu.shape)
     seen = round_field(wanted.voxels)
     hu = np.where(seen, hu + noise, PADDING_HU).clip(PADDING_HU, None).round().astype(np.float32)
     volume = as_volume(hu, (wanted.spacing_mm,) * 3)
-    return LabelledScan(f"simulated_{number:03d}", volume, (seen & bleed).astype(np.uint8))
+    return LabelledScan(head.name, volume, (seen & bleed).astype(np.uint8))
 
 
 def averaged(array: np.ndarray, factor: int) -> np.ndarray:

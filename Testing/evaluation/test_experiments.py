@@ -24,28 +24,32 @@ from ICHSegmentationLib.evaluation.experiments.calibration import calibration_ex
 from ICHSegmentationLib.evaluation.experiments.commands import steerable_settings
 from ICHSegmentationLib.evaluation.experiments.kept import KeptTurns
 from ICHSegmentationLib.evaluation.experiments.rotation import (
-    PLANES,
     Turn,
-    cube_side_mm,
-    in_cubes,
-    in_disc,
     largest_change,
     mean_dice,
-    quarter_turned,
-    resampling_weights,
-    rotated,
     rotation_experiment,
     rotation_figure,
 )
 from ICHSegmentationLib.evaluation.experiments.sample_size import powers_of_two
 from ICHSegmentationLib.evaluation.experiments.spacing import at_spacing, spacing_experiment
 from ICHSegmentationLib.evaluation.experiments.trained import PREDICTION_JOB, held_out_pairs, labelled_pairs, scans_of
+from ICHSegmentationLib.evaluation.experiments.turning import (
+    PLANES,
+    TurnedHead,
+    TurnedScan,
+    cube_side_mm,
+    in_cubes,
+    in_disc,
+    quarter_turned,
+    resampling_weights,
+    rotated,
+)
 from ICHSegmentationLib.evaluation.experiments.variants import RATIOS, irreps_variants, kernel_figure, kernel_variants
 from ICHSegmentationLib.evaluation.jobs import Spent
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.evaluation.options import data_in_words
 from ICHSegmentationLib.evaluation.pairs import OUR_LABELS
-from ICHSegmentationLib.evaluation.small_set import DESCRIPTION
+from ICHSegmentationLib.evaluation.small_set import DESCRIPTION, SmallSet, simulated_scan, write_small_set
 from ICHSegmentationLib.geometry import PADDING_HU, Volume
 from ICHSegmentationLib.inference import volume_of
 from ICHSegmentationLib.regular import RegularGrid
@@ -95,7 +99,7 @@ def test_turning_by_resampling_goes_the_same_way_as_moving_voxels(axes: tuple[in
 
 
 def test_a_system_blind_to_place_keeps_its_dice_and_one_that_is_not_loses_it() -> None:
-    turns = rotation_experiment(SYSTEMS, [SCAN], [0.0, 45.0, 90.0, 180.0])
+    turns = rotation_experiment(SYSTEMS, [TurnedScan(SCAN)], [0.0, 45.0, 90.0, 180.0])
     assert {turn.plane for turn in turns} == set(PLANES)
     assert len(turns) == 2 * 3 * 4
     assert largest_change(turns, "everywhere", between_quarters=False) == 0
@@ -104,12 +108,12 @@ def test_a_system_blind_to_place_keeps_its_dice_and_one_that_is_not_loses_it() -
     assert mean_dice(turns, "upper", "axial", 180.0) < 0.3
     assert mean_dice(turns, "upper", "coronal", 180.0) == pytest.approx(1, abs=1e-4)  # turns about y
     assert largest_change(turns, "upper", between_quarters=False) < -0.7
-    quarters = rotation_experiment(SYSTEMS, [SCAN], [90.0])
+    quarters = rotation_experiment(SYSTEMS, [TurnedScan(SCAN)], [90.0])
     assert np.isnan(largest_change(quarters, "upper", between_quarters=True))
 
 
 def test_the_figure_of_turns_shows_dice_and_below_its_change_beside_what_is_aimed_at() -> None:
-    turns = rotation_experiment(SYSTEMS, [SCAN], [0.0, 90.0, 180.0])
+    turns = rotation_experiment(SYSTEMS, [TurnedScan(SCAN)], [0.0, 90.0, 180.0])
     panels = rotation_figure(turns, "").axes
     assert len(panels) == 2 * len(PLANES)
     for plane, upper, lower in zip(PLANES, panels[::2], panels[1::2], strict=True):
@@ -130,6 +134,40 @@ def test_a_turned_view_shows_the_same_part_of_the_patient_with_the_same_noise(ax
     assert dice(turned.label > 0, scan.label > 0) > 0.95
     assert turned.volume.hu[turned.label > 0].std() == pytest.approx(10, rel=0.03)
     assert (turned.volume.hu[turned.label == 0] == PADDING_HU).all()
+
+
+SMALL = SmallSet(training=1, tests=1, spacing_mm=6.0, voxels=32)
+QUIET = dataclasses.replace(SMALL, noise_hu=0.0)
+
+
+def test_a_simulated_head_is_turned_before_it_is_scanned() -> None:
+    scan = simulated_scan(SMALL, 1)
+    as_it_lies, between = TurnedHead(SMALL, scan).views(PLANES["sagittal"], (0.0, 30.0))
+    assert np.array_equal(as_it_lies.volume.hu, scan.volume.hu)
+    assert np.array_equal(as_it_lies.label, scan.label)
+    assert np.array_equal(between.volume.hu == PADDING_HU, scan.volume.hu == PADDING_HU)  # the field stays as it is
+    assert dice(between.label > 0, scan.label > 0) < 0.9
+    assert volume_of(between.label, between.volume) == pytest.approx(volume_of(scan.label, scan.volume), rel=0.1)
+    (quiet,) = TurnedHead(QUIET, simulated_scan(QUIET, 1)).views(PLANES["sagittal"], [30.0])
+    inside = (quiet.volume.hu > -900) & (between.volume.hu > -900)
+    noise = (between.volume.hu - quiet.volume.hu)[inside]
+    assert noise.std() == pytest.approx(SMALL.noise_hu, rel=0.05)  # as in a scan that is not turned
+
+
+def test_turning_a_head_or_its_scan_is_the_same_by_quarter_turns_but_for_noise() -> None:
+    scan = simulated_scan(QUIET, 1)
+    patient = TurnedHead(QUIET, scan)
+    for axes in PLANES.values():
+        for angle, head in zip((90.0, 180.0), patient.views(axes, (90.0, 180.0)), strict=True):
+            voxels = rotated(scan, axes, angle)
+            assert np.array_equal(head.volume.hu, voxels.volume.hu)
+            assert np.array_equal(head.label, voxels.label)
+            assert np.allclose(head.volume.affine, voxels.volume.affine)
+
+
+def test_a_scan_of_another_version_cannot_be_scanned_again() -> None:
+    with pytest.raises(InputError, match="not the head that this version simulates"):
+        next(TurnedHead(SMALL, simulated_scan(QUIET, 1)).views(PLANES["axial"], [0.0]))
 
 
 def test_thick_slices_become_cubes_about_the_same_middle_and_of_the_same_volume() -> None:
@@ -162,7 +200,9 @@ def test_turns_are_measured_once_and_again_only_for_another_run_or_scan_or_other
         return [Turn("upper", "axial", 0.0, "ball", 0.75), Turn("upper", "axial", 90.0, "ball", float("nan"))]
 
     def ask(scan: LabelledScan = SCAN, angles: tuple[float, ...] = (0.0, 90.0)) -> list[Turn]:
-        return KeptTurns(tmp_path / "turns", tmp_path / "runs", angles, lambda news: None)("upper", scan, measure)
+        return KeptTurns(tmp_path / "turns", tmp_path / "runs", angles, lambda news: None)(
+            "upper", TurnedScan(scan), measure
+        )
 
     write_json(tmp_path / "runs" / "upper" / "run" / RUN, {})
     assert str(ask()) == str(ask()) == str(measure())  # as text, in which what is not a number equals itself
@@ -214,7 +254,7 @@ def test_turns_of_thick_slices_are_not_undone_by_stacking_them_again() -> None:
     views = [quarter_turned(coarse, PLANES["coronal"], quarters) for quarters in range(4)]
     found = [dice(system["slices"].mask(view.volume), view.label > 0) for view in views]
     assert sorted(found[1::2]) == pytest.approx(sorted(found[::2]), abs=1e-3)  # as if it lay up or down, never aside
-    turns = rotation_experiment(system, [coarse], [90.0], ["coronal"])
+    turns = rotation_experiment(system, [TurnedScan(coarse)], [90.0], ["coronal"])
     assert turns[0].dice > 0.85
     assert turns[1].dice == pytest.approx(2 / 3, abs=0.1)  # half of the ball
 
@@ -366,6 +406,14 @@ def test_experiments_on_finished_runs_are_one_command_each(
     assert {turn["case"] for turn in values["turns"]}.isdisjoint(trained_on)
     assert abs(values["largest_change_of_mean_dice"]["upper"]["at_quarter_turns"]) > 0.5
     assert (tmp_path / "rotation" / "experiment_rotation.png").stat().st_size > 1000
+    assert values["turned"] == "scan"
+    head = ["experiment", "rotation", *on_runs, "--step", "90", "--turn", "head", "--out", str(tmp_path / "head")]
+    assert main(head) == 2
+    assert "holds no heads that can be simulated again" in capsys.readouterr().err
+    write_small_set(SMALL, tmp_path / "small")
+    assert main([*head, "--data", str(tmp_path / "small")]) == 0
+    values = json.loads((tmp_path / "head" / "experiment_rotation.json").read_text())
+    assert (values["turned"], {turn["case"] for turn in values["turns"]}) == ("head", {"simulated_001"})
     spacing = ["--spacings", "3x3x3", "6x6x6", "--out", str(tmp_path / "spacing")]
     assert main(["experiment", "spacing", *on_runs, *spacing]) == 0
     assert "6x6x6" in capsys.readouterr().out

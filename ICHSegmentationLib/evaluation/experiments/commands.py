@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ICHSegmentationLib.data.nnunet import LabelledScan
     from ICHSegmentationLib.evaluation.comparison import Entrant, Failure, Standing
+    from ICHSegmentationLib.evaluation.experiments.turning import Patient
 
 
 def add_experiments(commands: Any) -> None:
@@ -61,6 +62,12 @@ def add_rotation(kinds: Any) -> None:
     command = add_on_runs(kinds, "rotation", "Dice against the angle by which the patient is turned")
     command.description = "What was stopped goes on: until all is measured, what is lies in OUT.turns."
     command.add_argument("--step", type=float, default=15.0, help="degrees between the angles, 0 to 180 (default: 15)")
+    command.add_argument(
+        "--turn",
+        choices=("scan", "head"),
+        default="scan",
+        help="the scan's voxels; or the head before it is scanned, of data of `ich compare --simulate` (default: scan)",
+    )
     command.set_defaults(command=run_rotation)
 
 
@@ -103,7 +110,6 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
     from ICHSegmentationLib.devices import pick_device
     from ICHSegmentationLib.evaluation.experiments.kept import KeptTurns
     from ICHSegmentationLib.evaluation.experiments.rotation import (
-        cube_side_mm,
         largest_change,
         rotation_experiment,
         rotation_figure,
@@ -113,11 +119,11 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
     if not 0 < options.step <= 180:
         raise InputError(f"the step between angles must lie between 0 and 180 degrees; found {options.step:g}.")
     predictors = trained_systems(options.runs, named(options.systems), pick_device(options.device))
-    scans = scans_for(options, predictors)
+    patients = turned_patients(options, scans_for(options, predictors))
     angles = [options.step * number for number in range(int(180 / options.step + 1e-6) + 1)]
     kept = KeptTurns(options.out.with_name(f"{options.out.name}.turns"), options.runs, angles, tell)
     with staging.folder(options.out, options.overwrite) as folder:
-        turns = rotation_experiment(predictors, scans, angles, kept=kept)
+        turns = rotation_experiment(predictors, patients, angles, kept=kept)
         changes = {
             name: {
                 "at_quarter_turns": largest_change(turns, name, between_quarters=False),
@@ -127,10 +133,11 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
         }
         values = {
             "largest_change_of_mean_dice": changes,
-            "cubic_voxels_mm": {scan.name: cube_side_mm(scan.volume) for scan in scans},
+            "turned": options.turn,
+            "cubic_voxels_mm": {patient.name: patient.cube_side_mm for patient in patients},
             "turns": [dataclasses.asdict(turn) for turn in turns],
         }
-        write(folder, "rotation", values, rotation_figure(turns, about(options, len(scans))))
+        write(folder, "rotation", values, rotation_figure(turns, about(options, len(patients))))
     kept.remove()
     for name, change in changes.items():
         words = [
@@ -140,6 +147,17 @@ def run_rotation(options: argparse.Namespace, staging: Staging) -> None:
         ]
         print(f"{name:16s} mean Dice changes by at most {', '.join(words)}")
     finish(options)
+
+
+def turned_patients(options: argparse.Namespace, scans: Sequence[LabelledScan]) -> list[Patient]:
+    """Who is turned: the scans, or the simulated heads that they are of."""
+    from ICHSegmentationLib.evaluation.experiments.turning import TurnedHead, TurnedScan
+    from ICHSegmentationLib.evaluation.small_set import described_set
+
+    if options.turn == "scan":
+        return [TurnedScan(scan) for scan in scans]
+    wanted = described_set(options.data)
+    return [TurnedHead(wanted, scan) for scan in scans]
 
 
 def run_spacing(options: argparse.Namespace, staging: Staging) -> None:
