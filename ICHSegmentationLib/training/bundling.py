@@ -26,18 +26,22 @@ def bundle_runs(
     trained_on: str,
     average: bool = False,
     towards: Path | None = None,
-    share: float = 0.5,
+    share: float | None = None,
 ) -> str:
     """Writes a bundle of the kept weights of runs, and of all members of other bundles; returns its SHA-256.
 
     With `average` it has one member, the mean of them all; see `averaged`. With `towards`, a run, the weights of each
-    member are moved that share of the way to the run's.
+    member are moved that share of the way to the run's (None: half of it).
 
     Raises:
         InputError: a folder is neither, their networks differ, or the threshold or the share is none.
     """
     if not 0 < threshold < 1:
         raise InputError(f"the threshold must lie between 0 and 1; found {threshold}.")
+    if share is None:
+        share = 0.5
+    elif towards is None:
+        raise InputError(f"a share of {share} was asked for and no run to move towards; name one, or no share.")
     if not 0 <= share <= 1:
         raise InputError(f"the share of the way must lie between 0 and 1; found {share}.")
     sources = [source for folder in folders for source in sources_of(folder)]

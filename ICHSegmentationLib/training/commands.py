@@ -91,7 +91,7 @@ def add_commands(commands: Any) -> None:
     bundle.add_argument(
         "--towards", type=Path, metavar="RUN", help="move each member's weights a share of the way to this run's"
     )
-    bundle.add_argument("--share", type=float, default=0.5, help="with --towards (default: 0.5)")
+    bundle.add_argument("--share", type=float, help="with --towards (default: 0.5)")
     bundle.add_argument("--trained-on", required=True, help="the training data, in words, for the manifest")
     bundle.set_defaults(command=run_bundle)
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from ICHSegmentationLib.errors import ICHError, InputError, require_at_least
-from ICHSegmentationLib.memory import keep_freed_memory
+from ICHSegmentationLib.memory import settle_memory
 from ICHSegmentationLib.simulation.anatomy import Anatomy
 from ICHSegmentationLib.simulation.case import EDITION
 from ICHSegmentationLib.staging import write_json
@@ -62,7 +62,7 @@ class Job:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    keep_freed_memory()
+    settle_memory()
     options = parser().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout), logging.FileHandler(options.out / "job.log")]

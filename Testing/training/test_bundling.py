@@ -79,6 +79,8 @@ def test_members_moved_towards_a_run_are_weighted_means_and_tell_of_what(cases: 
     assert second["shares"] == [0.75, 0.25]
     with pytest.raises(InputError, match=r"between 0 and 1; found 1\.5"):
         bundle_runs(folders[:2], tmp_path / "far", "far", "1", 0.4, "balls", towards=folders[2], share=1.5)
+    with pytest.raises(InputError, match="no run to move towards"):
+        bundle_runs(folders[:2], tmp_path / "far", "far", "1", 0.4, "balls", share=0.25)
 
 
 def test_members_of_a_new_ensemble_begin_with_those_of_an_old_one_in_turns(small_bundle: Path) -> None:
