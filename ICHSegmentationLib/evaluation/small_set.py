@@ -102,8 +102,20 @@ def described_set(folder: Path) -> SmallSet:
     return from_json(SmallSet, {name: value for name, value in values.items() if name != EDITION_NAME})
 
 
+def name_of(number: int) -> str:
+    return f"simulated_{number:03d}"
+
+
 def number_of(scan: LabelledScan) -> int:
-    return int(scan.name.rsplit("_", 1)[1])
+    """Which case of its set a scan is.
+
+    Raises:
+        InputError: its name is none of a simulated scan.
+    """
+    digits = scan.name.rpartition("_")[2]
+    if not (digits.isascii() and digits.isdigit()) or scan.name != name_of(int(digits)):
+        raise InputError(f"{scan.name} is no scan of a simulated set; they are called {name_of(0)} and so on.")
+    return int(digits)
 
 
 def simulated_scan(wanted: SmallSet, number: int) -> LabelledScan:
@@ -141,7 +153,7 @@ def simulated_head(wanted: SmallSet, number: int) -> LabelledScan:
     case = simulate(parameters, procedural_anatomy(int(rng.integers(2**31)), 2.0))
     subtype = case.subtype.numpy()
     bleed = (subtype > 0) & (subtype != IGNORED)
-    return LabelledScan(f"simulated_{number:03d}", as_volume(case.hu.numpy(), (step,) * 3), bleed.astype(np.uint8))
+    return LabelledScan(name_of(number), as_volume(case.hu.numpy(), (step,) * 3), bleed.astype(np.uint8))
 
 
 def scanned(wanted: SmallSet, number: int, head: LabelledScan) -> LabelledScan:

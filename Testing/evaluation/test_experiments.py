@@ -168,6 +168,8 @@ def test_turning_a_head_or_its_scan_is_the_same_by_quarter_turns_but_for_noise()
 def test_a_scan_of_another_version_cannot_be_scanned_again() -> None:
     with pytest.raises(InputError, match="not the head that this version simulates"):
         next(TurnedHead(SMALL, simulated_scan(QUIET, 1)).views(PLANES["axial"], [0.0]))
+    with pytest.raises(InputError, match="ball is no scan of a simulated set; they are called simulated_000"):
+        next(TurnedHead(SMALL, SCAN).views(PLANES["axial"], [0.0]))
 
 
 def test_thick_slices_become_cubes_about_the_same_middle_and_of_the_same_volume() -> None:
