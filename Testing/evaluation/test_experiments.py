@@ -142,13 +142,13 @@ QUIET = dataclasses.replace(SMALL, noise_hu=0.0)
 
 def test_a_simulated_head_is_turned_before_it_is_scanned() -> None:
     scan = simulated_scan(SMALL, 1)
-    as_it_lies, between = TurnedHead(SMALL, scan).views(PLANES["sagittal"], (0.0, 30.0))
+    as_it_lies, between = TurnedHead(scan, SMALL).views(PLANES["sagittal"], (0.0, 30.0))
     assert np.array_equal(as_it_lies.volume.hu, scan.volume.hu)
     assert np.array_equal(as_it_lies.label, scan.label)
     assert np.array_equal(between.volume.hu == PADDING_HU, scan.volume.hu == PADDING_HU)  # the field stays as it is
     assert dice(between.label > 0, scan.label > 0) < 0.9
     assert volume_of(between.label, between.volume) == pytest.approx(volume_of(scan.label, scan.volume), rel=0.1)
-    (quiet,) = TurnedHead(QUIET, simulated_scan(QUIET, 1)).views(PLANES["sagittal"], [30.0])
+    (quiet,) = TurnedHead(simulated_scan(QUIET, 1), QUIET).views(PLANES["sagittal"], [30.0])
     inside = (quiet.volume.hu > -900) & (between.volume.hu > -900)
     noise = (between.volume.hu - quiet.volume.hu)[inside]
     assert noise.std() == pytest.approx(SMALL.noise_hu, rel=0.05)  # as in a scan that is not turned
@@ -156,7 +156,7 @@ def test_a_simulated_head_is_turned_before_it_is_scanned() -> None:
 
 def test_turning_a_head_or_its_scan_is_the_same_by_quarter_turns_but_for_noise() -> None:
     scan = simulated_scan(QUIET, 1)
-    patient = TurnedHead(QUIET, scan)
+    patient = TurnedHead(scan, QUIET)
     for axes in PLANES.values():
         for angle, head in zip((90.0, 180.0), patient.views(axes, (90.0, 180.0)), strict=True):
             voxels = rotated(scan, axes, angle)
@@ -167,9 +167,9 @@ def test_turning_a_head_or_its_scan_is_the_same_by_quarter_turns_but_for_noise()
 
 def test_a_scan_of_another_version_cannot_be_scanned_again() -> None:
     with pytest.raises(InputError, match="not the head that this version simulates"):
-        next(TurnedHead(SMALL, simulated_scan(QUIET, 1)).views(PLANES["axial"], [0.0]))
+        next(TurnedHead(simulated_scan(QUIET, 1), SMALL).views(PLANES["axial"], [0.0]))
     with pytest.raises(InputError, match="ball is no scan of a simulated set; they are called simulated_000"):
-        next(TurnedHead(SMALL, SCAN).views(PLANES["axial"], [0.0]))
+        next(TurnedHead(SCAN, SMALL).views(PLANES["axial"], [0.0]))
 
 
 def test_thick_slices_become_cubes_about_the_same_middle_and_of_the_same_volume() -> None:

@@ -157,7 +157,7 @@ def turned_patients(options: argparse.Namespace, scans: Sequence[LabelledScan]) 
     if options.turn == "scan":
         return [TurnedScan(scan) for scan in scans]
     wanted = described_set(options.data)
-    return [TurnedHead(wanted, scan) for scan in scans]
+    return [TurnedHead(scan, wanted) for scan in scans]
 
 
 def run_spacing(options: argparse.Namespace, staging: Staging) -> None:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -32,26 +32,13 @@ PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}  # the array a
 CUBIC = 1.001  # ratio of a voxel's sides up to which it counts as a cube
 
 
-class Patient(Protocol):
-    """Whom a system can be asked about, turned."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def cube_side_mm(self) -> float:
-        """Side of the voxels of all views."""
-
-    def views(self, axes: tuple[int, int], angles_deg: Sequence[float]) -> Iterator[LabelledScan]:
-        """One for each angle, turned from the first of the two array axes towards the second."""
-
-    def digest(self) -> str:
-        """Of all that the views depend on."""
-
-
 @dataclass(frozen=True)
-class TurnedScan:
-    """A patient of whom there is a scan: its voxels are turned. Nearest voxels are up to half a voxel off."""
+class Patient(ABC):
+    """Whom a system can be asked about, turned.
+
+    Attributes:
+        scan: of the patient as he lies.
+    """
 
     scan: LabelledScan
 
@@ -61,21 +48,35 @@ class TurnedScan:
 
     @property
     def cube_side_mm(self) -> float:
+        """Side of the voxels of all views."""
         return cube_side_mm(self.scan.volume)
 
+    @abstractmethod
     def views(self, axes: tuple[int, int], angles_deg: Sequence[float]) -> Iterator[LabelledScan]:
-        seen = in_cubes(self.scan)
-        if any(is_between_quarters(angle) for angle in angles_deg):
-            seen = in_disc(seen, axes)
-        for angle in angles_deg:
-            yield rotated(seen, axes, angle)
+        """One for each angle, turned from the first of the two array axes towards the second."""
 
     def digest(self) -> str:
+        """Of all that the views depend on."""
         return hashlib.sha256(self.scan.volume.hu.tobytes() + self.scan.label.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
-class TurnedHead:
+class TurnedScan(Patient):
+    """A patient of whom there is a scan: its voxels are turned. Nearest voxels are up to half a voxel off."""
+
+    @cached_property
+    def cubes(self) -> LabelledScan:
+        return in_cubes(self.scan)
+
+    def views(self, axes: tuple[int, int], angles_deg: Sequence[float]) -> Iterator[LabelledScan]:
+        between = any(is_between_quarters(angle) for angle in angles_deg)
+        seen = in_disc(self.cubes, axes) if between else self.cubes
+        for angle in angles_deg:
+            yield rotated(seen, axes, angle)
+
+
+@dataclass(frozen=True)
+class TurnedHead(Patient):
     """A head of the small set: it is turned, and then scanned as before, with the same noise at the same voxels.
 
     Here a turn does to the scan what it would do in a scanner. The nearest voxels are those of the simulation, which
@@ -83,19 +84,9 @@ class TurnedHead:
 
     Attributes:
         wanted: the set that the head is of.
-        scan: of the head as it lies.
     """
 
     wanted: SmallSet
-    scan: LabelledScan
-
-    @property
-    def name(self) -> str:
-        return self.scan.name
-
-    @property
-    def cube_side_mm(self) -> float:
-        return self.wanted.spacing_mm
 
     @cached_property
     def head(self) -> LabelledScan:
@@ -120,7 +111,7 @@ class TurnedHead:
             yield self.scanned(rotated(self.head, axes, angle))
 
     def digest(self) -> str:
-        return f"scanned again: {TurnedScan(self.scan).digest()}"
+        return f"scanned again: {super().digest()}"
 
 
 def is_between_quarters(angle_deg: float) -> bool:
