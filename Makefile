@@ -43,9 +43,10 @@ compare: $(VENV)/.installed-dev nnunet
 	$(BIN)/ich experiment rotation --runs runs/compare --data runs/compare/data --turn head --step 45 --device cpu \
 		--out runs/compare_rotation --overwrite
 
-# the bundled ensemble on the real scans of ../shared/data
+# the bundled ensemble on the real scans of ../shared/data, then on bleeds put into the real head (a quarter of an hour)
 real-data: $(VENV)/.installed-dev
 	$(BIN)/python Testing/accuracy/real.py --out runs/real_data
+	$(BIN)/python Testing/accuracy/inserted.py --out runs/real_data/inserted.json
 
 # kills the worker 50 times, at every stage of its work (a few minutes)
 soak: $(VENV)/.installed-dev
