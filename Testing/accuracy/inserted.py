@@ -13,17 +13,19 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from real import threshold_rival
+from real import rival_mask
 from real_slices import SHARED_DATA
 from scipy import ndimage
 
+from ICHSegmentationLib.baselines.skull_strip import largest_piece
 from ICHSegmentationLib.ensemble import load_bundle
 from ICHSegmentationLib.evaluation.metrics import dice
 from ICHSegmentationLib.geometry import Volume
-from ICHSegmentationLib.inference import segment
+from ICHSegmentationLib.inference import segment, volume_of
 from ICHSegmentationLib.memory import settle_memory
 from ICHSegmentationLib.staging import write_json
 from ICHSegmentationLib.volume import read_volume
@@ -36,7 +38,6 @@ BLUR_MM = 0.6  # standard deviation of the scanner's blur in the plane
 SUBSLICES = 5
 BONE_HU = 100.0
 VAULT_CM2 = 80.0  # a slice whose cavity is smaller shows the skull base or the vertex
-RIVAL_HU = 50.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class RealHead:
         cavity = np.stack([enclosed(volume.hu[:, :, z], pixel_mm[0]) for z in range(volume.hu.shape[2])], axis=2)
         depth = [ndimage.distance_transform_edt(cavity[:, :, z], pixel_mm) for z in range(cavity.shape[2])]
         return cls(volume, cavity, np.stack(depth, axis=2), float(np.median(volume.hu[cavity])))
+
+    @cached_property
+    def lifted_hu(self) -> np.ndarray:
+        """What brings fluid up to brain: within a clot there is none."""
+        x_mm, y_mm = self.volume.in_plane_spacing_mm
+        smooth = ndimage.gaussian_filter(self.volume.hu, (2 / x_mm, 2 / y_mm, 0))
+        return np.maximum(0, self.brain_hu - smooth) * self.cavity
 
     def distance_mm(self, centre_mm: np.ndarray, along_mm: np.ndarray) -> np.ndarray:
         """Of every voxel, moved along the normal by `along_mm` [z], to a point in RAS mm."""
@@ -106,19 +114,16 @@ def enclosed(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     margin = round(10 / pixel_mm)
     bone = ndimage.binary_closing(np.pad(hu > BONE_HU, margin), iterations=round(3 / pixel_mm))
     bone = bone[margin:-margin, margin:-margin]
-    parts, count = ndimage.label(ndimage.binary_fill_holes(bone) & ~bone & (hu > -50))
-    return parts == np.bincount(parts.ravel())[1:].argmax() + 1 if count else np.zeros(hu.shape, bool)
+    return largest_piece(ndimage.binary_fill_holes(bone) & ~bone & (hu > -50))
 
 
 def bled_into(head: RealHead, kind: str, size: float, contrast_hu: float, share: np.ndarray) -> Insertion:
     """Blood `contrast_hu` denser than brain, or than what is denser than brain there (the bright rim); noise stays."""
     x_mm, y_mm = head.volume.in_plane_spacing_mm
     share = ndimage.gaussian_filter(share, (BLUR_MM / x_mm, BLUR_MM / y_mm, 0))
-    smooth = ndimage.gaussian_filter(head.volume.hu, (2 / x_mm, 2 / y_mm, 0))
-    lifted = np.maximum(0, head.brain_hu - smooth) * head.cavity  # no fluid within the clot
-    hu = head.volume.hu + share * (lifted + contrast_hu)
+    hu = head.volume.hu + share * (head.lifted_hu + contrast_hu)
     bled = dataclasses.replace(head.volume, hu=np.asfortranarray(hu, np.float32))
-    return Insertion(kind, size, contrast_hu, bled, share, float((share * head.volume.voxel_volumes_ml).sum()))
+    return Insertion(kind, size, contrast_hu, bled, share, volume_of(share, head.volume))
 
 
 def insertions(head: RealHead, places: int, seed: int) -> Iterator[Insertion]:
@@ -142,16 +147,10 @@ def insertions(head: RealHead, places: int, seed: int) -> Iterator[Insertion]:
                 yield bled_into(head, "lens", size_mm, contrast_hu, head.lens(place(table), size_mm))
 
 
-def rival_mask(volume: Volume) -> np.ndarray:
-    pixel_mm = volume.in_plane_spacing_mm[0]
-    hu = volume.hu
-    return np.stack([threshold_rival(hu[:, :, z], pixel_mm, RIVAL_HU) for z in range(hu.shape[2])], axis=2)
-
-
 def judge(inserted: Insertion, mask: np.ndarray, healthy_ml: float) -> dict[str, float]:
     """Dice and volume of a mask, less what was called in the healthy head."""
     true = inserted.share >= 0.5
-    volume_ml = float((mask * inserted.volume.voxel_volumes_ml).sum()) - healthy_ml
+    volume_ml = volume_of(mask, inserted.volume) - healthy_ml
     return {"dice": dice(mask, true), "found": float((mask & true).sum() / max(1, true.sum())), "volume_ml": volume_ml}
 
 
@@ -195,11 +194,12 @@ def main() -> None:
     head = RealHead.of(read_volume(SHARED_DATA / "head-ct-dicom"))
 
     def answers(volume: Volume) -> dict[str, np.ndarray]:
-        return {"ensemble": segment(volume, ensemble, options.quality).mask, "threshold": rival_mask(volume)}
+        return {
+            "ensemble": segment(volume, ensemble, options.quality).mask,
+            "threshold": rival_mask(volume.hu, volume.in_plane_spacing_mm[0]),
+        }
 
-    healthy_ml = {
-        system: float((mask * head.volume.voxel_volumes_ml).sum()) for system, mask in answers(head.volume).items()
-    }
+    healthy_ml = {system: volume_of(mask, head.volume) for system, mask in answers(head.volume).items()}
     judged = []
     for each in insertions(head, options.places, options.seed):
         figures = {system: judge(each, mask, healthy_ml[system]) for system, mask in answers(each.volume).items()}

@@ -22,6 +22,7 @@ from ICHSegmentationLib.inference import segment
 from ICHSegmentationLib.memory import settle_memory
 from ICHSegmentationLib.volume import as_volume, read_volume
 
+RIVAL_HU = 50.0  # where one threshold stands for the rival
 FOUND_SHARE = 0.1  # of a slice's bleed that must be overlapped for it to count as found
 
 
@@ -38,6 +39,11 @@ def threshold_rival(hu: np.ndarray, pixel_mm: float, threshold_hu: float) -> np.
     smooth = ndimage.gaussian_filter(hu, 0.7 / pixel_mm)
     dense = (smooth > threshold_hu) & brain & (smooth < 95)
     return ndimage.binary_opening(dense, iterations=max(1, round(0.8 / pixel_mm)))
+
+
+def rival_mask(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """The answer of the threshold RIVAL_HU to a scan [x, y, z], slice by slice."""
+    return np.stack([threshold_rival(hu[:, :, z], pixel_mm, RIVAL_HU) for z in range(hu.shape[2])], axis=2)
 
 
 def score(name: str, found: list[np.ndarray], slices: list[RealSlice]) -> dict:

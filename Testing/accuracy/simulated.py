@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from real import threshold_rival
+from real import rival_mask
 
 from ICHSegmentationLib.ensemble import Ensemble, load_bundle
 from ICHSegmentationLib.evaluation.experiments.calibration import (
@@ -32,7 +32,6 @@ from ICHSegmentationLib.training.pool import StoredCase, case_folders, read_case
 from ICHSegmentationLib.volume import as_volume
 
 LEAST_ML = 1.0  # bleeds from which Dice is counted
-RIVAL_HU = 50.0
 
 
 def member_probabilities(case: StoredCase, ensemble: Ensemble, quality: str) -> np.ndarray:
@@ -42,12 +41,6 @@ def member_probabilities(case: StoredCase, ensemble: Ensemble, quality: str) -> 
     return np.stack([segment(volume, each, quality).probability for each in alone])
 
 
-def rival_mask(case: StoredCase) -> np.ndarray:
-    """The threshold's answer, slice by slice, [x, y, z]."""
-    hu = np.asarray(case.hu, np.float32)
-    return np.stack([threshold_rival(hu[:, :, z], case.spacing_mm[0], RIVAL_HU) for z in range(hu.shape[2])], axis=2)
-
-
 def judge(case: StoredCase, members: np.ndarray, threshold: float) -> dict:
     """Volumes, Dice and calibration of one case."""
     label = np.asarray(case.label)
@@ -55,7 +48,8 @@ def judge(case: StoredCase, members: np.ndarray, threshold: float) -> dict:
     voxel_ml = float(np.prod(case.spacing_mm)) / 1000
     true = (label > 0) & counted
     probability = members.mean(0)
-    found, rival = (probability >= threshold) & counted, rival_mask(case) & counted
+    found = (probability >= threshold) & counted
+    rival = rival_mask(np.asarray(case.hu, np.float32), case.spacing_mm[0]) & counted
     volumes_ml = ((members >= threshold) & counted).sum((1, 2, 3)) * voxel_ml
     true_ml, found_ml = (float(mask.sum()) * voxel_ml for mask in (true, found))
     head = head_mask(np.asarray(case.hu)) & counted
